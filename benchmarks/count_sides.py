@@ -56,7 +56,7 @@ def _linked(root: str) -> str:
 
 def one_order(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours, in memory as the peer; it also counts documents."""
-    from tasks.ngrams.kernels.order_kernels import count_order
+    from tasks.ngrams.kernels.count_kernels import count_order
 
     (ids, offsets), n = corpora.tokens(case["tokens"]), case["n"]
     return BenchmarkSide(lambda _: count_order(ids, offsets, n, 1), len(ids), lambda result: _moments([(n, result[1])]))

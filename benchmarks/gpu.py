@@ -38,8 +38,7 @@ from tasks.models.sampling import Sampling
 from tasks.models.score import score
 from tasks.models.score_sequences import score_windows
 from tasks.models.training import Training
-from tasks.taskgrams.align import aligned
-from tasks.taskgrams.sides import SideNgrams, side_of
+from tasks.taskgrams.align import SideNgrams, aligned, side_of
 from tasks.text.gamma import STEPS
 
 PATH = Path(__file__).resolve().parent / "gpu.json"

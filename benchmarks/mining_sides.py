@@ -182,8 +182,7 @@ def alignment(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Ours: what `align` does between reading and writing."""
     import polars as pl
 
-    from tasks.taskgrams.align import aligned
-    from tasks.taskgrams.sides import side_of
+    from tasks.taskgrams.align import aligned, side_of
     from tasks.text.gamma import STEPS
 
     examples, vectors = _world(case)

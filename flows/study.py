@@ -3,16 +3,17 @@ INGEST, WORDS and QUERY work on that corpus too (`for_each_corpus`)."""
 
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.held_out import HELD_OUT
-from tasks.corpus.ids import IDS
-from tasks.corpus.ingest import INGEST
+from tasks.corpus.ingest import IDS, INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
+from tasks.memorization.decide_claims import VERDICTS_STEP
 from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
+from tasks.models.capacity_grid import CAPACITY
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
@@ -50,6 +51,8 @@ STEPS: tuple[Step, ...] = (
     LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
     REDRAW,  # targets drawn anew, and further runs on them
+    CAPACITY,  # a grid of sizes and corpora, if the study trains one
+    VERDICTS_STEP,  # what all that says about each claim
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

@@ -37,22 +37,21 @@ class Rate(float):
         return (f"{self.source} ({self:g} {self.unit})",) if self.guess and used else ()
 
 
+TOKEN = Rate(4.3, "bytes of text in a token", "GPT-NeoX's tokenizer on English; other text gives less", guess=True)
 RATES = {
     "core": Rate(35e9, "FLOP/s of a core", f"{DEBIAN}: training models of 0.2 to 1.3 M parameters"),
     "core, large": Rate(35e9, "FLOP/s of a core", "as for small models; large matrices reach more", guess=True),
     "gpu": Rate(0.3, "of the data sheet's FLOP/s", "what forward passes usually reach", guess=True),
     "part": Rate(0.25, "s for each part: start, Parquet, hashing", DEBIAN),
     "step": Rate(1.5, "s for each step: Prefect, checks, manifests", "docs/benchmarks.md: end to end"),
-    "bytes of text in a token": Rate(
-        4.3, "bytes of text in a token", "GPT-NeoX's tokenizer on English; other text gives less", guess=True
-    ),
+    "bytes of text in a token": TOKEN,
     "bytes of text in a token, small": Rate(3.04, "bytes of text in a token", f"{DEBIAN}, vocabulary 4,096"),
     "bytes of text in a word": Rate(6.8, "bytes of text in a word", DEBIAN),
     "bytes of documents": Rate(0.36, "bytes stored for a byte of text", DEBIAN),
     "bytes of words": Rate(2.1, "bytes stored for a word, its vocabulary included", DEBIAN),
     "bytes of tokens": Rate(1.21, "bytes stored for a token", DEBIAN),
 }
-TOKEN, WORD = RATES["bytes of text in a token"], RATES["bytes of text in a word"]
+WORD = RATES["bytes of text in a word"]
 OTHER_PAIRS = "pairs of other tasks and encoders than the debian study's"
 
 
@@ -97,22 +96,18 @@ class CorpusSize:
 
     @property
     def stored_documents(self) -> float:
-        """Bytes of the table `documents`."""
         return self.text * RATES["bytes of documents"]
 
     @property
     def stored_words(self) -> float:
-        """Bytes of the tables `words` and `vocabulary`."""
         return self.words * RATES["bytes of words"]
 
     @property
     def stored_tokens(self) -> float:
-        """Bytes of the table `tokens`."""
         return self.tokens * RATES["bytes of tokens"]
 
     @property
     def many_parts(self) -> tuple[str, ...]:
-        """The guess of a step that adds up partial results of every part."""
         return ("partial results of more parts than the debian study's ten",) if self.parts > 100 else ()
 
 
@@ -133,23 +128,19 @@ class TaskSize:
 
     @property
     def prompt_bytes(self) -> float:
-        """Bytes of a prompt, its worked examples included."""
         typical = TYPICAL_TASKS[self.family]
         return self.length * (typical.prompt + self.shots * (typical.prompt + typical.output))
 
     @property
     def output_bytes(self) -> float:
-        """Bytes of an output."""
         return self.length * TYPICAL_TASKS[self.family].output
 
     @property
     def pairs(self) -> float:
-        """Mined pairs, at the lowest γ of the debian study."""
         return self.mined * self.length**2 * sum(TYPICAL_TASKS[self.family].pairs[min(n, 3) - 1] for n in self.orders)
 
     @property
     def ngrams(self) -> float:
-        """N-grams of all its examples."""
         return (self.evaluated + self.mined) * len(self.orders) * TYPICAL_TASKS[self.family].words * self.length
 
 
@@ -216,8 +207,6 @@ class Machine:
 
 @dataclass(frozen=True)
 class Missing:
-    """A file, folder or model that is not here."""
-
     what: str
     where: str
 
@@ -237,12 +226,10 @@ class Sizes:
 
     @property
     def checkpoints(self) -> int:
-        """Checkpoints of all models."""
         return sum(m.checkpoints for m in self.models)
 
     @property
     def answers(self) -> float:
-        """Evaluated examples × models."""
         return sum(t.evaluated for t in self.tasks) * max(1, len(self.models))
 
     def of_placebo(self) -> "Sizes | None":
@@ -255,12 +242,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step works on and what that takes, the overhead of its parts apart.
-
-    `work` in `unit`s; `read` and `written` in bytes; `core` and `gpu` in seconds; `longest`: seconds of the longest part, 0 where
-    parts are alike; `memory`: bytes of a worker; `guesses`: what of it was not measured; `rates`: all it rests on, by name.
-    `parts` counts only as long as the study cannot be planned, because files are missing.
-    """
+    """What a step works on and what that takes, the overhead of its parts apart. `work` in `unit`s; `read` and `written` in bytes;
+    `core` and `gpu` in seconds; `longest`: seconds of the longest part, 0 where parts are alike; `memory`: bytes of a worker;
+    `guesses`: what of it was not measured; `rates`: all it rests on, by name. `parts` counts only as long as the study cannot be
+    planned, because files are missing."""
 
     parts: float = 0
     work: float = 0.0
@@ -275,12 +260,10 @@ class Cost:
     rates: Mapping[str, Rate] = field(default_factory=dict)
 
     def in_parts(self, parts: int) -> "Cost":
-        """The same work in `parts` parts, with the overhead of each."""
         longest = (self.longest or self.core / parts) + RATES["part"] if parts else 0.0
         return replace(self, parts=parts, core=self.core + parts * RATES["part"], longest=longest)
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both, one after the other."""
         sums = (getattr(self, n) + getattr(other, n) for n in ("parts", "work", "read", "written", "core", "gpu"))
         parts, work, read, written, core, gpu = sums
         longest, memory = max(self.longest, other.longest), max(self.memory, other.memory)
@@ -303,13 +286,11 @@ def on_each_corpus(cost: Callable[[Sizes], Cost]) -> Callable[[Sizes], Cost]:
 
 
 def bytes_per_token(study: Study) -> Rate:
-    """Bytes of text in a token of the study's tokenizer."""
     small = not study.tokenizer.file and study.tokenizer.vocabulary < 16_000
     return RATES["bytes of text in a token, small"] if small else TOKEN
 
 
 def forward_flops(parameters: float, tokens: float) -> float:
-    """FLOPs of a forward pass over so many tokens."""
     return 2.0 * parameters * tokens
 
 

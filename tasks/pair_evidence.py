@@ -111,7 +111,7 @@ def read_scores(
     for checkpoint in models:
         labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
         parts = [p for p in work.parts("evidence_scores") if all(p.labels.get(k, v) == v for k, v in labels.items())]
-        table = pl.concat([work.frame_part(p) for p in parts]) if parts else work.frame("evidence_scores").clear()
+        table = pl.concat([work.frame(p) for p in parts]) if parts else work.frame("evidence_scores").clear()
         table = table.filter(task=task, model=checkpoint.model, checkpoint=checkpoint.checkpoint)
         if len(table):
             scores[checkpoint.key] = _span_scores(table, places, codes, gamma)

@@ -25,6 +25,7 @@ from tasks.storage.store import Store
 if TYPE_CHECKING:
     import polars as pl
 
+Contracts = Mapping[str, Contract]
 Inputs = Mapping[str, tuple[Part, ...]]
 Plan = Callable[[Study, Inputs], list["Job"]]
 PLACEBO = "placebo"  # the label `corpus` of a part that is made of the study's placebo corpus
@@ -33,13 +34,11 @@ GPU, MODEL = "GPU", "model"  # what a job may need of its worker: a device of it
 
 def parts_of(inputs: Inputs, **variant: str) -> dict[str, tuple[Part, ...]]:
     """The study's own parts; of the tables that are named, a variant's: parts_of(inputs, task_grams="encoder=labse")."""
-    return {
-        table: tuple(p for p in parts if p.variant == variant.get(table, "") and not p.corpus) for table, parts in inputs.items()
-    }
+    wanted = {table: variant.get(table, "") for table in inputs}
+    return {t: tuple(p for p in parts if p.variant == wanted[t] and not p.corpus) for t, parts in inputs.items()}
 
 
 def parts_of_placebo(inputs: Inputs) -> dict[str, tuple[Part, ...]]:
-    """The parts of a study's placebo corpus."""
     return {table: tuple(p for p in parts if p.corpus == PLACEBO) for table, parts in inputs.items()}
 
 
@@ -65,7 +64,6 @@ def every_study(study: Study) -> bool:
 
 
 def asks_for_memorization(study: Study) -> bool:
-    """A study with `[memorization]`."""
     return study.memorization is not None
 
 
@@ -95,14 +93,16 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Its labels for users, or "all"."""
         return shown(self.labels) or "all"
+
+    @property
+    def keys(self) -> dict[str, list[str]]:
+        """The keys of the parts it reads."""
+        return {table: [p.key for p in parts] for table, parts in self.inputs.items()}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One pass of a step."""
-
     writes: tuple[Contract, ...]
     plan: Plan
     run: Callable[["Work"], None]
@@ -110,12 +110,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Step:
-    """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes.
-
-    `reads` names tables of other steps. Planning sees the study's own parts of these and, with `variants`, also the parts that
-    answer the same question of other input: those labelled `variant=…` and `corpus=placebo`. A step that does not ask for
-    labelled parts cannot mistake them for the study's. `applies`: whether a study has this step at all.
-    """
+    """Named and versioned: raise `version` whenever the same inputs and settings would give other bytes. `reads` names tables of
+    other steps. Planning sees the study's own parts of these and, with `variants`, also the parts that answer the same question of
+    other input: those labelled `variant=…` and `corpus=placebo`. A step that does not ask for labelled parts cannot mistake them
+    for the study's. `applies`: whether a study has this step at all."""
 
     name: str
     version: int
@@ -128,14 +126,11 @@ class Step:
 
     @property
     def writes(self) -> tuple[Contract, ...]:
-        """All tables of all stages."""
         return tuple(c for stage in self.stages for c in stage.writes)
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job with its key and the parts it will write."""
-
     job: Job
     key: str
     step: str
@@ -143,34 +138,31 @@ class PlannedJob:
     stage: int
 
     def parts(self, stage: Stage) -> tuple[Part, ...]:
-        """One part per table of the stage."""
         return tuple(Part(c.name, self.key, self.job.labels) for c in stage.writes)
 
     def tables(self, stage: Stage) -> set[str]:
-        """Names of all tables the job reads or writes."""
         return {*self.job.inputs, *(c.name for c in stage.writes)}
 
     @property
     def footer(self) -> dict[str, Any]:
         """How the part was made, stored in its footer."""
         by_step = {"step": self.step, "version": self.version, "stage": self.stage, "key": self.key}
-        inputs = {t: [p.key for p in parts] for t, parts in self.job.inputs.items()}
         files = [{"name": f.name, "sha256": f.sha256} for f in self.job.files]
-        return by_step | {"labels": dict(self.job.labels), "settings": self.job.settings, "inputs": inputs, "files": files}
+        settings = {"labels": dict(self.job.labels), "settings": self.job.settings}
+        return by_step | settings | {"inputs": self.job.keys, "files": files}
 
 
 def keyed(step: Step, stage: int, job: Job) -> PlannedJob:
     """Give a job its key: hash(step, version, stage, labels, settings, keys of inputs, hashes of files)."""
-    inputs = {t: [p.key for p in parts] for t, parts in job.inputs.items()}
     files = [[f.name, f.sha256] for f in job.files]
-    key = digest([step.name, step.version, stage, dict(job.labels), dict(job.settings), inputs, files])
+    key = digest([step.name, step.version, stage, dict(job.labels), dict(job.settings), job.keys, files])
     return PlannedJob(job, key, step.name, step.version, stage)
 
 
 class Work:
     """What a running job may use: its settings, the parts it declared, and a way to write its own."""
 
-    def __init__(self, store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract]) -> None:
+    def __init__(self, store: Store, planned: PlannedJob, stage: Stage, contracts: Contracts) -> None:
         self.store, self.planned, self.stage, self.contracts = store, planned, stage, contracts
         self.job, self.settings, self.labels = planned.job, planned.job.settings, planned.job.labels
         self.sums: dict[str, int | float] = {}
@@ -178,35 +170,23 @@ class Work:
         self.passes = 1  # times the data is read: more, where its questions do not fit into the job's memory at once
 
     def parts(self, table: str) -> tuple[Part, ...]:
-        """The declared parts of a table."""
         return self.job.inputs[table]
 
-    def read(self, table: str, *columns: str) -> pa.Table:
-        """All declared parts of a table as one, with these columns (all, if none is named)."""
-        return self.store.read(self.parts(table), self.contracts[table].schema, columns)
+    def read(self, table: str | Part, *columns: str) -> pa.Table:
+        """A part, or all declared parts of a table as one, with these columns (all, if none is named)."""
+        name, parts = (table.table, (table,)) if isinstance(table, Part) else (table, self.parts(table))
+        return self.store.read(parts, self.contracts[name].schema, columns)
 
-    def read_part(self, part: Part, *columns: str) -> pa.Table:
-        """One part."""
-        return self.store.read([part], self.contracts[part.table].schema, columns)
-
-    def frame(self, table: str, *columns: str) -> "pl.DataFrame":
-        """All declared parts of a table as a polars frame."""
+    def frame(self, table: str | Part, *columns: str) -> "pl.DataFrame":
+        """The same as a polars frame."""
         import polars as pl
 
         return pl.DataFrame(self.read(table, *columns))
 
-    def frame_part(self, part: Part, *columns: str) -> "pl.DataFrame":
-        """One part as a polars frame."""
-        import polars as pl
-
-        return pl.DataFrame(self.read_part(part, *columns))
-
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
-        """One part in pieces, for what does not fit in memory."""
         yield from self.store.open(part, mapped=False).iter_batches(batch_size=rows, columns=list(columns) or None)
 
     def count(self, part: Part) -> int:
-        """The rows of a part."""
         return int(self.store.open(part).metadata.num_rows)
 
     def in_order(self, part: Part, *columns: str) -> Callable[[range], pa.Table]:
@@ -227,7 +207,6 @@ class Work:
         return read
 
     def folder_of(self, part: Part) -> Path:
-        """The files that belong to a part."""
         return self.store.fetched(part)
 
     def folder(self) -> Path:
@@ -249,8 +228,7 @@ class Work:
         self.notes.append(line)
 
     def execute(self) -> dict[str, Any]:
-        """Run the job and publish its parts. Returns its seconds, peak memory (bytes), passes, notes, and its parts' manifest
-        entries."""
+        """Run the job and publish its parts. Returns seconds, peak memory (bytes), passes, notes, and its manifest entries."""
         began = time.monotonic()
         footer: dict[str, Any] = dict(self.planned.footer)
         tables = {c.name: c for c in self.stage.writes}
@@ -262,9 +240,7 @@ class Work:
         return {**cost, "described": {p.table: self.store.describe(p) for p in self.planned.parts(self.stage)}}
 
 
-def run_job(
-    store: Store, planned: PlannedJob, stage: Stage, contracts: Mapping[str, Contract], absent: bool = False
-) -> dict[str, Any]:
+def run_job(store: Store, planned: PlannedJob, stage: Stage, contracts: Contracts, absent: bool = False) -> dict[str, Any]:
     """Run a job on a worker. Returns what it cost, or {"error", "traceback"}; `traceback` is empty for what a user can fix. Errors
     are returned as text, because not every exception can be sent between processes. absent: the job's parts did not exist when it
     was planned; if they do now, a worker that was killed had finished them, and they stay as they are."""

@@ -7,6 +7,8 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from flows.study_files import shipped_studies
 from schemas import CONTRACTS, Study, StudyError
 from tasks.step import Step, keyed, parts_of, run_job
@@ -84,3 +86,11 @@ def write_corpus(folder: Path, documents: Sequence[int], *, words: int, length: 
     for number, count in enumerate(documents):
         lines = (json.dumps({"id": f"{number}-{i}", "text": " ".join(draw.choices(known, k=length))}) for i in range(count))
         (folder / "corpus" / f"{number}.jsonl").write_text("\n".join(lines))
+
+
+def span_sums(starts, ends, values, span_starts, span_ends):
+    """Σ of the values of the tokens that overlap each span [start, end) of one text, in code points; NaN where none does."""
+    from tasks.text.span_kernels import sum_over_spans
+
+    zero, tokens, spans = np.zeros(1, np.int64), np.full(1, len(starts)), np.full(1, len(span_starts))
+    return sum_over_spans(zero, tokens, starts, ends, values, zero, spans, span_starts, span_ends)[0]

@@ -15,15 +15,13 @@ from flows.session import default_root
 from flows.study_files import study_path
 from schemas import NGRAM_INDEX, StudyError, load_study
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
-from tasks.corpus.ids import IDS
-from tasks.corpus.ingest import INGEST
+from tasks.corpus.ingest import IDS, INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.ngrams.index import INDEX
 from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, Scan
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
-from tasks.text.display import printable
-from tasks.text.excerpts import excerpt_around, mark_spans
+from tasks.text.display import excerpt_around, mark_spans, printable
 from tasks.text.words.analyzer import normalise, segment
 
 STEPS = (PLANT, IDS, INGEST, TOKENIZER, TOKENS, WORDS, INDEX)  # what answers depend on; flows.study would import all steps

@@ -14,8 +14,7 @@ from schemas import CONTRACTS
 from schemas.settings.study_file import Task
 from tasks.pair_evidence import last_checkpoints, shown_pairs, shown_scores, shown_spans
 from tasks.storage.store import Part, Store
-from tasks.text.display import one_line
-from tasks.text.excerpts import mark_spans
+from tasks.text.display import mark_spans, one_line
 from tasks.text.gamma import resolved
 
 OF_MODELS = ("evidence_scores", "evidence_answers")

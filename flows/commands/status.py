@@ -76,7 +76,8 @@ def results(study: str, root: str) -> tuple[str, str]:
     if unfinished or not store.fs.exists(page):
         raise StudyError(f"{settings.name} has no report that is up to date. Run: taskgram run {study}")
     outputs = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
-    tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in ("metrics", "metric_family", "models")]
+    names = ("metrics", "metric_family", "models", "verdicts")
+    tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in names if t in outputs]
     return results_table(*tables), page
 
 

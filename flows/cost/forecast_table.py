@@ -67,15 +67,15 @@ def _heading(f: Forecast) -> list[str]:
 
 def _trainings(f: Forecast) -> list[str]:
     """Of a study that compares runs: how many it trains, on how many tokens, and how long that takes one core or GPU."""
-    membership, costs = f.sizes.study.membership, {s.step: s.cost for s in f.steps}
+    membership, costs, lines = f.sizes.study.membership, {s.step: s.cost for s in f.steps if s.parts}, []
     if membership is None:
         return []
-    runs = {"ensemble": f"{membership.runs} of each of {len(membership.models)} networks"}
-    lines = []
-    for name in (name for name in ("ensemble", "capacity") if name in costs):
-        cost, what = costs[name], "runs" if name == "ensemble" else name
-        work = f"{runs.get(name, f'{cost.parts:,.0f} parts')}, {count(cost.work)} {cost.unit}"
-        lines.append(f"{what:<9} {work}, {duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all")
+    models = len(membership.models)
+    what = {"ensemble": f"runs      {membership.runs} of {f'each of {models} networks' if models > 1 else 'a network'}"}
+    what["capacity"] = f"grid      {costs['capacity'].parts:,.0f} runs" if "capacity" in costs else ""
+    for cost, runs in ((costs[name], runs) for name, runs in what.items() if name in costs):
+        time = f"{duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all"
+        lines.append(f"{runs}, {count(cost.work)} {cost.unit}, {time}")
     return lines
 
 

@@ -11,7 +11,7 @@ from schemas.settings.model_settings import TrainedNetwork
 REMOVALS = ("none", "memorized", "random", "matched")  # what is left out of the training, in the removal experiment
 
 
-class Cell(NamedTuple):
+class CapacityCell(NamedTuple):
     """One setting of the grid; its runs differ in their seeds."""
 
     hidden: int
@@ -25,19 +25,19 @@ class Capacity(Settings):
     """A grid of trainings on the sequences of a controlled corpus: sizes × corpora × epochs × weight decay × dedup × seeds
     (docs/capacity.md)."""
 
-    hidden: tuple[int, ...] = value((16, 32, 64, 128), "widths of the networks")
+    hidden: tuple[int, ...] = value((16, 32, 64, 96), "widths of the networks")
     layers: int = value(2, "transformer layers", ge=1)
     heads: int = value(2, "attention heads of each layer", ge=1)
     batch: int = value(16, "sequences per optimizer step", ge=1)
     learning_rate: float = value(3e-3, "peak, after the warm-up", gt=0)
     warmup: float = value(0.05, "0.05: the learning rate rises during the first twentieth of the steps", ge=0, lt=1)
     corpora: tuple[float, ...] = value((0.25, 0.5, 1.0), "(0.5, 1): half of the members of each group, and all of them")
-    epochs: tuple[float, ...] = value((4.0, 16.0), "16: as many steps as it takes to see the corpus 16 times")
-    weight_decay: tuple[float, ...] = value((0.1,), "of AdamW, for matrices")
+    epochs: tuple[float, ...] = value((4.0, 12.0), "12: as many steps as it takes to see the corpus 12 times")
+    weight_decay: tuple[float, ...] = value((0.1, 1.0), "of AdamW, for matrices")
     dedup: tuple[bool, ...] = value((False, True), "true: one copy of each sequence; false: all of them")
-    seeds: int = value(2, "runs of each cell, which differ in initial weights and the order of the data", ge=1, le=1_000)
+    seeds: int = value(1, "runs of each cell, which differ in initial weights and the order of the data", ge=1, le=1_000)
     checkpoints: tuple[float, ...] = value(
-        (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0), "shares of the training after which every sequence is scored"
+        (0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85, 1.0), "shares of the training after which every sequence is scored"
     )
     removed: float = value(
         0.0,
@@ -46,18 +46,19 @@ class Capacity(Settings):
         ge=0,
         lt=0.5,
     )
+    removal_seeds: int = value(3, "runs without each of these; their differences have intervals from two on", ge=1, le=1_000)
     random_sequences: tuple[int, ...] = value(
         (), "(64, 256): corpora of so many sequences of random words, to count the bits that a parameter holds"
     )
     random_hidden: tuple[int, ...] = value((16, 32), "widths of the networks that are trained on random words")
-    random_steps: int = value(2_000, "optimizer steps of each of these", ge=1)
+    random_steps: int = value(1_500, "optimizer steps of each of these", ge=1)
     save_every: float = value(120.0, "seconds between saves; a killed training resumes from the last one", gt=0)
     most_runs: int = value(500, "a grid of more runs than this is an error, so that a product of lists surprises nobody", ge=1)
     seed: int = value(0, "of corpora, initial weights and the order of the data", ge=0)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        lists: dict[str, tuple[Any, ...]] = {name: getattr(self, name) for name in Cell._fields if name != "corpus"}
+        lists: dict[str, tuple[Any, ...]] = {name: getattr(self, name) for name in CapacityCell._fields if name != "corpus"}
         lists |= {"corpora": self.corpora, "random_hidden": self.random_hidden, "random_sequences": self.random_sequences}
         for name, values in lists.items():
             if len(set(values)) != len(values) or not (values or name.startswith("random")):
@@ -84,12 +85,12 @@ class Capacity(Settings):
         return TrainedNetwork(hidden=hidden, **{name: getattr(self, name) for name in names})
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[CapacityCell]:
         """Every cell of the grid."""
-        return [Cell(*of) for of in product(self.hidden, self.corpora, self.epochs, self.weight_decay, self.dedup)]
+        return [CapacityCell(*of) for of in product(self.hidden, self.corpora, self.epochs, self.weight_decay, self.dedup)]
 
     @property
     def runs(self) -> int:
         """Trainings of all kinds."""
         random = len(self.random_sequences) * len(self.random_hidden)
-        return (len(self.cells) + random + (len(REMOVALS) if self.removed else 0)) * self.seeds
+        return (len(self.cells) + random) * self.seeds + (len(REMOVALS) * self.removal_seeds if self.removed else 0)

@@ -26,9 +26,9 @@ NOTE = string("note", "what else a reader must know, or empty")
 CLAIMS = table(
     "claims by model claim",
     "One row per model of [membership] and claim: what its runs say.",
-    string("model", "name of the model in [membership]"),
+    string("model", "name of the model in [membership]; empty for claims about the grid of capacities"),
     *_claim("for one model"),
-    string("half", "the verdict of half of the runs", one_of=VERDICT_NAMES),
+    string("half", "the verdict of half of the runs; null for claims about capacity", one_of=VERDICT_NAMES, nullable=True),
     NOTE,
     rows("verdict = 'inconclusive' OR (estimate IS NOT NULL AND rule <> '')", "a verdict follows from a number by a rule"),
 )
@@ -37,7 +37,7 @@ VERDICTS = table(
     "verdicts by network claim",
     "One row per network and claim, over seeds: models of [membership] that differ in name and seed only.",
     string("network", "name of the first of these models"),
-    *_claim("if seeds do not contradict each other"),
+    *_claim("if all seeds say the same"),
     int32("seeds", "models of the network", at_least=1),
     int32("agree", "of these, those whose own verdict is this one", at_least=0),
     NOTE,

@@ -63,7 +63,6 @@ class Cluster:
 
     @classmethod
     def of(cls, study: Study, store: Store) -> "Cluster":
-        """The cluster that a study's settings describe."""
         settings = study.cluster
         gpus: tuple[str, ...] = ()
         if study.scoring.device != "cpu" or study.encoder.device != "cpu":
@@ -222,7 +221,6 @@ class Cluster:
                     WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
 
     def close(self) -> None:
-        """Stop what was started here; a scheduler that was already there stays."""
         self._closed = True
         things, self._client, self._cluster = (self._client, self._cluster), None, None
         for thing in things:
@@ -231,8 +229,7 @@ class Cluster:
 
 
 def _start_class(settings: ClusterSettings, least: int) -> Any:
-    """A cluster of the class that the study names, with at least `least` workers. Raises StudyError where there is no such class,
-    or where it cannot start a cluster."""
+    """A cluster of the class that the study names, with at least `least` workers. StudyError where it cannot be started."""
     module, _, name = settings.cluster_class.rpartition(".")
     setting = f'cluster.cluster_class = "{settings.cluster_class}"'
     try:

@@ -35,7 +35,6 @@ class Finished:
 
 
 def attempt(index: int, function: Function, call: Call) -> Finished:
-    """Make one call in this process."""
     try:
         return Finished(index, value=function(*call))
     except Exception as error:
@@ -70,13 +69,10 @@ def several(function: Function, calls: Sequence[tuple[int, Call]]) -> Made:
 
 
 class Flight:
-    """The calls of one function, from submission to their end.
-
-    work: what a worker calls with the calls of a task: `several` and the function, possibly after a check of the worker.
-    name: shown in Dask's dashboard. needs: what a worker must have for a call; required: the same as Dask's resources.
-    ahead: how many tasks to keep submitted, evaluated again every few seconds; it may raise. (distributed's `as_completed` cannot
-    be interrupted for that: it would wait for ever where all workers have died.)
-    """
+    """The calls of one function, from submission to their end. work: what a worker calls with the calls of a task: `several` and
+    the function, possibly after a check of the worker. name: shown in Dask's dashboard. needs: what a worker must have for a call;
+    required: the same as Dask's resources. ahead: how many tasks to keep submitted, evaluated again every few seconds; it may
+    raise. (distributed's `as_completed` cannot be interrupted for that: it would wait for ever where all workers have died.)"""
 
     def __init__(
         self, client: Any, work: tuple[Any, ...], name: str, needs: Needs, required: Required, ahead: Callable[[], int]

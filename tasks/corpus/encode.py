@@ -31,7 +31,6 @@ DOCUMENTS_WRITTEN_AT_ONCE = 65_536
 
 # -- words ------------------------------------------------------------------------------------------------------------
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per documents part."""
     return [Job(part.labels, analyzer(), {"documents": (part,)}) for part in inputs["documents"]]
 
 
@@ -132,7 +131,6 @@ TOKENIZER_RATES = {"train a tokenizer": Rate(2.4e6, "bytes of text /s", DEBIAN)}
 
 
 def cost_tokenizer(sizes: Sizes) -> Cost:
-    """Training on a sample of the text; nothing for a tokenizer.json that is there."""
     tokenizer = sizes.study.tokenizer
     trained = 0.0 if tokenizer.file or sizes.study.corpus.controlled else min(tokenizer.training_bytes, sizes.corpus.text)
     core = trained / TOKENIZER_RATES["train a tokenizer"]
@@ -146,7 +144,6 @@ TOKENIZER = Step("tokenizer", 1, ABOUT, reads=("documents", "planted_files"), st
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per documents part."""
     tokenizer: tuple[Part, ...] = inputs["tokenizer"]
     return [Job(part.labels, {}, {"documents": (part,), "tokenizer": tokenizer}) for part in inputs["documents"]]
 

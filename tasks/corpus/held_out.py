@@ -59,14 +59,12 @@ def _beginning(text: str) -> str:
 
 
 def _planted(work: Work) -> Iterator[dict[str, Any]]:
-    """The first documents of the redrawn world, whose order is random."""
     world = World(Planted.model_validate(work.settings["planted"]), work.settings["seed"])
     for number, text, language in world.texts(0, min(work.settings["most"], world.fill())):
         yield {"id": f"planted-{number:08d}", "language": language, "text": text}
 
 
 def _held_out(work: Work) -> Iterator[dict[str, Any]]:
-    """The evaluated half of a file as documents."""
     settings = {**work.settings, "held_out": None}
     for row, _, record in records(work):
         if not isinstance(record, str) and in_evaluated_half(work.settings["held_out"], record) is True:
@@ -76,7 +74,6 @@ def _held_out(work: Work) -> Iterator[dict[str, Any]]:
 
 
 def cost(sizes: Sizes) -> Cost:
-    """The files that have a held-out half are read again, as `ingest` reads them."""
     c = sizes.corpus
     memorization, generated = sizes.study.memorization, sizes.models and any(t.new_tokens for t in sizes.tasks)
     if not generated and not (memorization and memorization.samples.phantoms):

@@ -8,6 +8,7 @@ A dot enters a field: text = "content.text" reads {"content": {"text": "…"}}.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas import DOCUMENT_REJECTS, DOCUMENTS, Study, StudyError
+from schemas import DOCUMENT_IDS, DOCUMENT_REJECTS, DOCUMENTS, REPEATED_IDS, Study, StudyError
 from schemas.settings.study_file import Source
 from tasks.cost import DEBIAN, Cost, Rate, Sizes, on_each_corpus
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus
@@ -25,6 +26,7 @@ from tasks.text.lines import excerpt, has_surrogates, json_records, text_of, val
 from tasks.text.split import in_evaluated_half
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2_000, 16_000_000
+IDS_AT_ONCE, ID_BYTES = 65_536, 200  # memory of an id while it is compared
 TYPICAL_PACKING = 4  # bytes of text per byte of a .gz or .zst file
 IsRepeated = Callable[[int, str], bool]  # (row, id) -> whether the id occurred in an earlier row of the file
 PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [], "held_out": None}
@@ -33,16 +35,15 @@ PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per chunk of a large one. Small files are not merged, so a new file changes no old part."""
     planted = [p for p in inputs["planted_files"] if p.labels["kind"] == "corpus"]
-    labels = [{name: part.labels[name] for name in ("source", "file")} for part in planted]
-    made = [Job(of, PLANTED, {"planted_files": (part,)}) for of, part in zip(labels, planted, strict=True)]
     repeated = {(part.labels["source"], part.labels["file"]): {"repeated_ids": (part,)} for part in inputs["repeated_ids"]}
-    jobs = file_jobs(study)
-    ids = [repeated[job.labels["source"], job.labels["file"]] if "piece" in job.labels else {} for job in jobs]
-    return made + [replace(job, inputs=of) for job, of in zip(jobs, ids, strict=True)]
+    jobs = [Job({n: p.labels[n] for n in ("source", "file")}, PLANTED, {"planted_files": (p,)}) for p in planted]
+    for job in file_jobs(study):
+        key = job.labels["source"], job.labels["file"]
+        jobs.append(replace(job, inputs=repeated[key] if "piece" in job.labels else {}))
+    return jobs
 
 
 def file_jobs(study: Study) -> list[Job]:
-    """One job per file of the study's sources, or per chunk of a large one."""
     jobs: list[Job] = []
     for source in study.corpus.sources:
         settings = record_settings(source, study)
@@ -53,7 +54,6 @@ def file_jobs(study: Study) -> list[Job]:
 
 
 def record_settings(source: Source, study: Study) -> dict[str, Any]:
-    """How a record of a source becomes a document."""
     split = study.splits[source.held_out] if source.held_out else None
     settings = source.model_dump(mode="json", include={"text", "id", "language", "join"})
     return settings | {"held_out": {"name": source.held_out, **split.model_dump()} if split else None}
@@ -65,7 +65,6 @@ def unpacked_size(name: str, size: int) -> int:
 
 
 def pieces_of(size: int, largest: int) -> int:
-    """Chunks of at most `largest` bytes that a file is split into."""
     return max(1, -(-size // largest))
 
 
@@ -138,7 +137,6 @@ def _repeated_ids(work: Work) -> IsRepeated:
 
 
 def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRepeated) -> dict[str, Any] | str:
-    """One record as a document, or the reason why it is rejected."""
     fields = settings["join"] or [settings["text"]]
     texts = []
     for field in fields:
@@ -192,10 +190,8 @@ class RowWriter:
             self.rows, self.characters = [], 0
 
 
-RATES = {
-    "ingest": Rate(21e6, "bytes of text /s", DEBIAN),
-    "unpack": Rate(800e6, "bytes of text unpacked /s", "zstd and finding lines", guess=True),
-}
+RATES = {"ingest": Rate(21e6, "bytes of text /s", DEBIAN)}
+RATES["unpack"] = Rate(800e6, "bytes of text unpacked /s", "zstd and finding lines", guess=True)
 
 
 def cost(sizes: Sizes) -> Cost:
@@ -209,3 +205,67 @@ ABOUT = "corpus files as documents; malformed records become rejects with a reas
 READS = ("planted_files", "repeated_ids")
 STAGES = (Stage(writes=(DOCUMENTS, DOCUMENT_REJECTS), plan=for_each_corpus(plan), run=run),)
 INGEST = Step("ingest", version=2, about=ABOUT, reads=READS, stages=STAGES, variants=True, cost=on_each_corpus(cost))
+
+
+# -- ids: duplicates across the chunks of a split file, so that they are rejected as in a file of one chunk ------------------
+# Each chunk is read on its own, so the ids are read in a first pass, which takes about half as long as ingesting, and one job per
+# file finds the rows whose id occurs in an earlier row. Files that are not split skip this step.
+def plan_ids(study: Study, inputs: Inputs) -> list[Job]:
+    return [job for job in file_jobs(study) if "piece" in job.labels]
+
+
+def run_ids(work: Work) -> None:
+    """Write a hash of the id of each record that can become a document."""
+    ids = RowWriter(work, "document_ids", IDS_AT_ONCE)
+    work.add("records", 0)
+    for row, _, record in read_documents(work, lambda row, name: False):
+        work.add("records")
+        if not isinstance(record, str):
+            ids.add({"row": row, "mark": id_hash(record["id"])})
+    ids.flush()
+
+
+def plan_repeats(study: Study, inputs: Inputs) -> list[Job]:
+    pieces = defaultdict(list)
+    for part in inputs["document_ids"]:
+        pieces[part.labels["source"], part.labels["file"]].append(part)
+    memory, files = study.counting.memory_bytes, pieces.items()
+    return [Job({"source": s, "file": f}, {}, {"document_ids": tuple(parts)}, memory=memory) for (s, f), parts in files]
+
+
+def run_repeats(work: Work) -> None:
+    """Write the rows whose id occurs in an earlier row; as many hashes at a time as the memory allows."""
+    import polars as pl
+
+    parts = work.parts("document_ids")
+    count = sum(work.store.open(part).metadata.num_rows for part in parts)
+    if not count:
+        records = sum(work.store.footer(part)["sums"]["records"] for part in parts)
+        remedy = "Fix it, set the fields that contain its documents, or leave it out."
+        raise StudyError(f"{work.labels['file']}: empty corpus: none of its {records} records is a document. {remedy}")
+    work.passes = -(-count * ID_BYTES // work.job.memory)
+    repeats = []
+    for number in range(work.passes):
+        batches = (pl.DataFrame(b) for part in parts for b in work.batches(part, "row", "mark", rows=IDS_AT_ONCE))
+        some = pl.concat(b.filter(pl.col("mark").hash() % work.passes == number) for b in batches).sort("row")
+        first = pl.col("row").first().over("mark").alias("first_row")
+        repeats.append(some.with_columns(first).filter(pl.col("first_row") < pl.col("row")).drop("mark"))
+    work.write("repeated_ids", pl.concat(repeats).sort("row").to_arrow())
+
+
+def cost_ids(sizes: Sizes) -> Cost:
+    """Reading the pieces of large files a first time, for their ids alone: about half of what `ingest` takes for them."""
+    c = sizes.corpus
+    share, unpack = c.cut_text / c.text if c.text else 0.0, RATES["unpack"]
+    core = share * (c.text / RATES["ingest"] / 2 + c.unpacked / unpack)
+    documents, guesses = share * c.documents, (*c.guesses, *unpack.as_guess(c.unpacked))
+    parts, written = c.pieces + c.cut_files, 16 * documents
+    return Cost(parts, documents, "ids", share * c.packed, written, core, memory=0.5e9, guesses=guesses)
+
+
+IDS_ABOUT = "duplicate ids across the chunks of a split file; in other files ingest finds them itself"
+IDS_STAGES = (
+    Stage((DOCUMENT_IDS,), for_each_corpus(plan_ids), run_ids),
+    Stage((REPEATED_IDS,), for_each_corpus(plan_repeats), run_repeats),
+)
+IDS = Step("ids", version=2, about=IDS_ABOUT, reads=(), stages=IDS_STAGES, cost=on_each_corpus(cost_ids))

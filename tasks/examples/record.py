@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from schemas import StudyError
 from tasks.text.display import brief
 from tasks.text.lines import decoded, excerpt, has_surrogates, json_records, lines, text_of
 from tasks.text.words.analyzer import words_of
@@ -71,7 +72,6 @@ def each_json_line(example: Callable[[TaskFile, ReadSettings, int, dict[str, Any
 
 
 def json_lines(file: TaskFile, settings: ReadSettings) -> Iterator[tuple[int, bytes | None, dict[str, Any] | str]]:
-    """The records of JSON lines; an empty line has no excerpt."""
     return ((row, line or None, record) for row, line, record in json_records(file.path, settings["encoding"]))
 
 
@@ -109,7 +109,6 @@ def row_id(name: str, row: int) -> str:
 
 
 def other_encoding(encoding: str) -> str:
-    """The reason for bytes that are not of the task's encoding."""
     return f"bytes that are not {encoding}; set the task's `encoding`"
 
 
@@ -186,3 +185,34 @@ def checked(item: Example | Reject, family: str) -> Example | Reject:
         problems += [("" in options, "an option without text")]
         problems += [(len(options) < 2, "a question with one option: there is nothing to choose")]
     return next((Reject(item.row, problem, item.input[:200]) for wrong, problem in problems if wrong), item)
+
+
+# -- parallel text: the task's two languages, and a sentence with its translations as an example ---------------------------
+def language_pair(file: TaskFile, settings: ReadSettings) -> tuple[str, str]:
+    """The two languages of the task, input and output. StudyError if it does not name two."""
+    if len(settings["languages"]) != 2:
+        needs = f'reader {settings["reader"]!r} needs languages, e.g. ["en", "de"]: input and output'
+        raise StudyError(f"task for {file.name}: {needs}")
+    source, target = settings["languages"]
+    return source, target
+
+
+def sentence_pair(
+    row: int, identifier: str, source: str, targets: list[str], settings: ReadSettings, record: Mapping[str, Any] | None = None
+) -> Example | Reject:
+    """A sentence and its translations: the first is the output, the others are aliases."""
+    languages = settings["languages"]
+    source, targets = source.strip(), [t.strip() for t in targets]
+    for language, text in zip(languages, (source, targets[0]), strict=True):
+        if not text:
+            return Reject(row, f"no text in {language}", excerpt(f"{source}\t{targets[0]}"))
+    others = tuple(dict.fromkeys(t for t in targets[1:] if t and t != targets[0]))
+    return Example(row, identifier, source, targets[0], "-".join(languages), others, record=record or {})
+
+
+def encoded_pair(file: TaskFile, row: int, source: bytes, target: bytes, settings: ReadSettings) -> Example | Reject:
+    encoding = settings["encoding"]
+    try:
+        return sentence_pair(row, row_id(file.name, row), source.decode(encoding), [target.decode(encoding)], settings)
+    except UnicodeError:
+        return Reject(row, other_encoding(encoding), excerpt(source + b"\t" + target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -21,14 +21,15 @@ Estimates = tuple[Floats, Floats]  # values and standard errors
 
 @dataclass(frozen=True)
 class EnsemblePanel:
-    """The runs of one model that ended, and of pairs both. sequences: rows of `controlled_sequences`, by name; assigned, copies:
-    int [runs, sequences]; values: log_p, accuracy, extracted, each float [checkpoints, runs, sequences]; left_out: runs that are
-    not here, by reason."""
+    """The runs of one model that ended, and of pairs both. sequences: rows of `controlled_sequences`, by name; runs: their numbers;
+    assigned, copies: int [runs, sequences]; values: log_p, accuracy, extracted, each float [checkpoints, runs, sequences];
+    left_out: runs that are not here, by reason."""
 
     model: str
     parameters: int
     checkpoints: list[int]
     sequences: pl.DataFrame
+    runs: Ints
     assigned: Ints
     copies: Ints
     paired: bool
@@ -44,6 +45,11 @@ class EnsemblePanel:
     def arms(self) -> tuple[Arms, Arms]:
         """Leave-group-out and leave-one-out."""
         return arms_of(self.assigned, self.sequences["copies"].to_numpy(), self.paired)
+
+    def of_runs(self, rows: Ints | Bools) -> EnsemblePanel:
+        """The panel of some of its rows; whole pairs."""
+        values = {name: of[:, rows] for name, of in self.values.items()}
+        return replace(self, runs=self.runs[rows], assigned=self.assigned[rows], copies=self.copies[rows], values=values)
 
     def families(self) -> list[tuple[Ints, Ints, bool]]:
         """(members, never-trained twins, whether they are of one cycle) of each family that has members."""
@@ -90,7 +96,7 @@ def read_panel(work: Work, model: str) -> EnsemblePanel:
     sequences = work.frame("controlled_sequences").sort("sequence")
     number = len(sequences)
     membership = work.frame("membership").sort("run", "sequence")
-    runs = pl.concat([work.frame_part(p, "run", "diverged", "parameters") for p in parts("ensemble_runs")]).sort("run")
+    runs = pl.concat([work.frame(p, "run", "diverged", "parameters") for p in parts("ensemble_runs")]).sort("run")
     if len(membership) != number * membership["run"].n_unique():
         raise StudyError(f"model {model!r}: membership has not a row for each run and sequence; run the step membership again")
     pair = membership["pair"].to_numpy().reshape(-1, number)[:, 0]
@@ -100,7 +106,7 @@ def read_panel(work: Work, model: str) -> EnsemblePanel:
     if not kept.any():
         raise StudyError(f"model {model!r}: no run ended whose complement did; lower learning_rate in [[membership.models]]")
     columns = ("run", "checkpoint", "sequence", "log_p", "accuracy", "extracted")
-    scores = pl.concat([work.frame_part(p, *columns) for p in parts("ensemble_scores")])
+    scores = pl.concat([work.frame(p, *columns) for p in parts("ensemble_scores")])
     scores = scores.filter(pl.col("run").is_in(runs["run"].to_numpy()[kept].tolist())).sort("checkpoint", "run", "sequence")
     checkpoints, shape = scores["checkpoint"].unique().sort().to_list(), (-1, int(kept.sum()), number)
     assigned, copies = (membership[name].to_numpy().reshape(-1, number)[kept].astype(np.int64) for name in ("assigned", "copies"))
@@ -109,6 +115,7 @@ def read_panel(work: Work, model: str) -> EnsemblePanel:
         int(runs["parameters"][0]),
         checkpoints,
         sequences,
+        runs["run"].to_numpy()[kept].astype(np.int64),
         assigned,
         copies,
         paired,

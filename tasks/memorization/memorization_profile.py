@@ -88,7 +88,7 @@ def _documents(work: Work, training: TrainingRun) -> dict[tuple[str, str], int]:
     wanted = training.windows.table.select("source", id=pl.col("document")).unique()
     documents, base, numbers = by_labels(work.parts("documents")), 0, dict[tuple[str, str], int]()
     for part in work.parts("tokens"):
-        ids = work.frame_part(documents[part.label_key], "source", "id").with_row_index("row")
+        ids = work.frame(documents[part.label_key], "source", "id").with_row_index("row")
         with_windows = ids.join(wanted, on=["source", "id"], how="semi")
         for row, source, name in with_windows.select("row", "source", "id").iter_rows():
             numbers[source, name] = -1 if (source, name) in numbers else base + row

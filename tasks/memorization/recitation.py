@@ -92,7 +92,7 @@ def _values(work: Work, windows: ScoredWindows, names: pl.Series) -> tuple[dict[
     exact, near, ended = np.ones(count, bool), np.ones(count, bool), np.zeros(count, bool)
     anywhere = work.frame("sequences", "suffix_occurrences")["suffix_occurrences"].to_numpy() > 0
     for part in sorted((p for p in work.parts("recitations") if labels.items() <= p.labels.items()), key=number_of_piece):
-        place = names.search_sorted(work.frame_part(part, "sequence")["sequence"]).to_numpy()
+        place = names.search_sorted(work.frame(part, "sequence")["sequence"]).to_numpy()
         generations = work.in_order(part, "ids", "ended", "generation")
         for first in range(0, count, WINDOWS_AT_ONCE):
             begin, end = np.searchsorted(place, [first, first + WINDOWS_AT_ONCE])

@@ -154,7 +154,7 @@ def read_windows(
     for checkpoint in checkpoints_of(work):
         labels = {"model": checkpoint.model, "checkpoint": str(checkpoint.checkpoint)}
         if parts := [p for p in work.parts(of) if labels.items() <= p.labels.items()]:
-            scores = pl.concat([work.frame_part(p, "sequence", *columns) for p in parts])
+            scores = pl.concat([work.frame(p, "sequence", *columns) for p in parts])
             table = sequences.join(scores, on="sequence", how="inner", maintain_order="left")
             if len(table):
                 values = {name: as_array(table[name]) for name in columns}

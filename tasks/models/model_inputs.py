@@ -11,7 +11,7 @@ import numpy as np
 
 from schemas import StudyError
 from tasks.models.language_model import LanguageModel
-from tasks.text.bpe.continuations import tokenise
+from tasks.text.bpe.tokenizer import tokenise
 
 
 @dataclass(frozen=True)

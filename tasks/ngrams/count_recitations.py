@@ -26,10 +26,9 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_suffixes(work: Work) -> None:
-    """Write the distinct generations as long as a suffix, sorted."""
     distinct = pl.DataFrame(schema={"generation": pl.String, "ids": pl.List(pl.Int32)})
     for part in work.parts("recitations"):
-        rows = work.frame_part(part, "generation", "ids", "ended")
+        rows = work.frame(part, "generation", "ids", "ended")
         work.add("generations", len(rows))
         work.add("ended", int(rows["ended"].sum()))
         distinct = pl.concat([distinct, rows.filter(~pl.col("ended")).drop("ended")]).unique("generation")
@@ -37,14 +36,12 @@ def run_suffixes(work: Work) -> None:
 
 
 def plan_partials(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per tokens part."""
     shared = {"recited_suffixes": inputs["recited_suffixes"], "tokenizer": inputs["tokenizer"]}
     tokens = inputs["tokens"] if inputs["recited_suffixes"] else ()
     return [Job(part.labels, {}, {"tokens": (part,), **shared}, memory=study.counting.memory_bytes) for part in tokens]
 
 
 def run_partials(work: Work) -> None:
-    """Count the generations in one part."""
     same_tokenizer(work)
     suffixes = work.frame("recited_suffixes", "ids")["ids"]
     there, counts = np.empty(0, np.int64), np.empty((0, 2), np.int64)
@@ -56,16 +53,14 @@ def run_partials(work: Work) -> None:
 
 
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: the counts of all parts."""
     return [Job({}, {}, {t: inputs[t] for t in ("recited_suffixes", "recitation_partials")})] if inputs["recited_suffixes"] else []
 
 
 def run_sum(work: Work) -> None:
-    """Add the parts' counts; what occurs in none of them has 0."""
     names = work.frame("recited_suffixes", "generation")["generation"]
     counts = np.zeros((len(names), 2), np.int64)
     for part in work.parts("recitation_partials"):
-        rows = work.frame_part(part)
+        rows = work.frame(part)
         counts[rows["number"].to_numpy()] += rows.select("occurrences", "documents").to_numpy()
     work.add("in_corpus", int((counts[:, 0] > 0).sum()))
     work.write("recitation_counts", {"generation": names.to_arrow(), "occurrences": counts[:, 0], "documents": counts[:, 1]})

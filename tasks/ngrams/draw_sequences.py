@@ -4,12 +4,15 @@ With prefix = 2 and suffix = 1 the document 5 0 2 7 has the windows 5 0 2 and 0 
 windows with the smallest are a sample without replacement in which every place is equally likely, however the corpus is cut.
 One scan of each part counts the drawn windows and their suffixes. Windows of a bucket of occurrences are chosen once the counts
 are known, from twenty candidates for each (arXiv 2202.07646 §3.1). Phantoms are drawn from held-out documents in the same way; a
-window that does occur in the corpus is no phantom, and the next one takes its place. Windows of inserted texts (planted_windows.py)
-are all counted and chosen.
+window that does occur in the corpus is no phantom, and the next one takes its place.
+
+Of texts that were inserted into a planted corpus, and of those drawn alike and never inserted, one window each is counted and
+chosen, from the middle: each offset but 0 is equally likely. Each copy is a document of its own, and its beginning would give it
+away: in the sample two tokens after an end of document name the text, so that a longer prefix adds nothing. From the middle, more
+text is extracted after each further token. Entropy: the bits of the characters that the suffix's tokens stand for.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,11 +24,10 @@ from schemas.tables.sequences import NULLS, SAMPLES, SEQUENCE_CANDIDATES, SEQUEN
 from schemas.tables.sequences import SEQUENCES as SEQUENCES_TABLE
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer, with_same_labels
-from tasks.ngrams.near_copies import near_copies
-from tasks.ngrams.planted_windows import plan_planted, write_planted
 from tasks.statistics.bins import bucket_of
 from tasks.step import Inputs, Job, Stage, Step, Work, asks_for_memorization
 from tasks.text.bpe.fast_bpe import compile_tokenizer
+from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.split import seeded_hash
 
 CANDIDATES, SPARE = 20, 4  # candidates for each window of a bucket, and for each phantom
@@ -35,15 +37,12 @@ KEPT = ("sample", "group", *PLACE, "entropy")
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
-@dataclass
 class SmallestHashes:
     """The windows of one sample with the smallest hashes so far: hash, document, offset, and ids [windows, tokens]."""
 
-    most: int
-    window: int
-    hashes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    places: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
-    ids: np.ndarray | None = None
+    def __init__(self, most: int, window: int) -> None:
+        self.most, self.window = most, window
+        self.hashes, self.places, self.ids = np.empty(0, np.int64), np.empty((0, 2), np.int64), np.empty((0, window), np.int32)
 
     def add(self, seeds: np.ndarray, ids: np.ndarray, offsets: np.ndarray, base: int) -> None:
         """Consider all windows of some documents. seeds: uint64 [documents]; the first document is number `base`."""
@@ -59,10 +58,9 @@ class SmallestHashes:
         order = np.argsort(hashes, kind="stable")[: self.most]
         document, offset = document[order], offset[order]
         drawn = ids[(offsets[document] + offset)[:, None] + np.arange(self.window)]
-        before = self.ids if self.ids is not None else np.empty((0, self.window), np.int32)
         all_hashes = np.concatenate([self.hashes, hashes[order]])
         keep = np.argsort(all_hashes, kind="stable")[: self.most]
-        self.hashes, self.ids = all_hashes[keep], np.concatenate([before, drawn])[keep]
+        self.hashes, self.ids = all_hashes[keep], np.concatenate([self.ids, drawn])[keep]
         self.places = np.concatenate([self.places, np.stack([base + document, offset], axis=1)])[keep]
 
 
@@ -77,11 +75,11 @@ def plan_candidates(study: Study, inputs: Inputs) -> list[Job]:
     pairs, tokenizer = zip(inputs["tokens"], documents, strict=True), {"tokenizer": inputs["tokenizer"]}
     jobs = [Job(part.labels, shared | drawn, {"tokens": (part,), "documents": (of,)} | tokenizer) for part, of in pairs]
     if samples.phantoms and not inputs["held_out_documents"]:
-        raise StudyError(
-            f"memorization.samples.phantoms = {samples.phantoms} needs text that is kept out of the corpus; name a split in "
-            "`held_out` of a source, or set phantoms = 0"
-        )
-    jobs += plan_planted(study, inputs)
+        remedy = "name a split in `held_out` of a source, or set phantoms = 0"
+        raise StudyError(f"memorization.samples.phantoms = {samples.phantoms} needs text that is kept out of the corpus; {remedy}")
+    if study.planted_windows:
+        insertions = {"insertions": inputs["insertions"]} | tokenizer
+        jobs.append(Job({"split": "planted"}, shared | {"prefix": memorization.prefix}, insertions))
     settings, held_out = shared | {"phantoms": SPARE * samples.phantoms}, inputs["held_out_documents"] if samples.phantoms else ()
     return jobs + [Job({**p.labels, "split": "phantom"}, settings, {"held_out_documents": (p,)} | tokenizer) for p in held_out]
 
@@ -89,11 +87,11 @@ def plan_candidates(study: Study, inputs: Inputs) -> list[Job]:
 def run_candidates(work: Work) -> None:
     """Draw the candidates of one part; sums: documents, and short_documents, which have no window."""
     if "insertions" in work.job.inputs:
-        write_planted(work)
+        _write_planted(work)
         return
     same_tokenizer(work)
     (of,) = work.parts("documents" if "tokens" in work.job.inputs else "held_out_documents")
-    documents = work.read_part(of, "id", "source", "language").to_pylist()
+    documents = work.read(of, "id", "source", "language").to_pylist()
     window, seed, file = work.settings["window"], work.settings["seed"], work.labels.get("file", "")
     samples = {name: SmallestHashes(work.settings[name], window) for name in SAMPLES if name in work.settings}
     for ids, offsets, base in _documents(work):
@@ -105,12 +103,36 @@ def run_candidates(work: Work) -> None:
             sample.add(np.array(seeds, np.uint64), ids, offsets, base)
     for name, sample in sorted(samples.items()):
         here = [documents[document] for document in sample.places[:, 0]]
-        columns = {"group": "language", "document": "id", "source": "source"}
-        of_document: dict[str, Any] = {column: [d[field] for d in here] for column, field in columns.items()}
-        place = {"sample": [name] * len(here), "offset": sample.places[:, 1], "hash": sample.hashes}
-        ids = sample.ids if sample.ids is not None else np.empty((0, window), np.int32)
-        values = of_document | place | {"ids": _lists(ids), "entropy": [None] * len(here), "copies": [None] * len(here)}
-        work.write("sequence_candidates", {column: values[column] for column in SEQUENCE_CANDIDATES.schema.names})
+        columns = (("group", "language"), ("document", "id"), ("source", "source"))
+        values: dict[str, Any] = {column: [d[field] for d in here] for column, field in columns}
+        values |= {"sample": [name] * len(here), "offset": sample.places[:, 1], "hash": sample.hashes, "ids": _lists(sample.ids)}
+        work.write("sequence_candidates", values | dict.fromkeys(("entropy", "copies"), [None] * len(here)))
+
+
+def _write_planted(work: Work) -> None:
+    """Write the windows of planted texts. Raises StudyError for a text with no place for a window, or whose window is another's."""
+    seed, prefix, window = (work.settings[name] for name in ("seed", "prefix", "window"))
+    tokenizer, rows = load_tokenizer(work.read("tokenizer", "json").column(0)[0].as_py()), list[dict[str, Any]]()
+    same: dict[tuple[int, ...], str] = {}
+    for text in work.read("insertions").to_pylist():
+        encoded = tokenizer.encode(text["text"], add_special_tokens=False)
+        name, places = text["text_id"], len(encoded.ids) - window
+        if places < 1:
+            few = f"{len(encoded.ids)} tokens, too few for a window of {window} after its first token"
+            remedy = "raise corpus.planted.insertions.words, or set memorization.prefix and suffix to fewer tokens"
+            raise StudyError(f"the planted text {name} has {few}; {remedy}")
+        offset = 1 + seeded_hash(seed, "offset", name) % places
+        ids = encoded.ids[offset : offset + window]
+        if (other := same.setdefault(tuple(ids), name)) != name:
+            remedy = "set memorization.prefix or suffix to more tokens, or insert fewer sentences"
+            raise StudyError(f"the windows of the planted texts {other} and {name} are the same {window} tokens; {remedy}")
+        begin, end = (encoded.offsets[offset + at - 1][1] for at in (prefix, window))
+        sample = "planted" if text["copies"] else "planted_phantoms"
+        place = {"source": "planted", "document": min(text["documents"], default=name), "offset": offset}
+        what = {"sample": sample, "group": text["group"], "ids": ids, "entropy": float(np.sum(text["bits"][begin:end]))}
+        rows.append(place | what | {"hash": seeded_hash(seed, "sequences", sample, name), "copies": text["copies"]})
+    rows.sort(key=lambda row: (row["sample"], row["hash"]))
+    work.write("sequence_candidates", {name: [row[name] for row in rows] for name in SEQUENCE_CANDIDATES.schema.names})
 
 
 def _documents(work: Work) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -130,14 +152,13 @@ def _candidates(work: Work) -> tuple[pl.DataFrame, np.ndarray]:
     The places with the smallest hashes of all parts are those of the whole corpus, however it is cut. Equal windows stay in the
     uniform sample, which is one of places; elsewhere the first of them stands for all."""
     parts, order = work.parts("sequence_candidates"), ["sample", "hash", *PLACE]
-    hashes = pl.concat([work.frame_part(part, "sample", "hash") for part in parts]).sort("sample", "hash")
-    largest = {s: hashes.filter(sample=s)["hash"].head(work.settings[s]).max() for s in SAMPLES}
-    small = pl.lit(False)
-    for sample, end in largest.items():
-        small = small | ((pl.col("sample") == sample) & (pl.col("hash") <= (-1 if end is None else end)))
+    hashes, small = pl.concat([work.frame(part, "sample", "hash") for part in parts]).sort("sample", "hash"), pl.lit(False)
+    for sample in SAMPLES:
+        largest = hashes.filter(sample=sample)["hash"].head(work.settings[sample]).max()
+        small = small | ((pl.col("sample") == sample) & (pl.col("hash") <= (-1 if largest is None else largest)))
     frames, ids = [], []
     for part in parts:
-        of_part = work.frame_part(part).filter(small)
+        of_part = work.frame(part).filter(small)
         ids.append(of_part["ids"].explode(empty_as_null=False).to_numpy().reshape(-1, work.settings["window"]))
         frames.append(of_part.drop("ids"))
     rows, windows = pl.concat(frames).with_row_index("row").sort(order), np.concatenate(ids)
@@ -152,7 +173,6 @@ def _candidates(work: Work) -> tuple[pl.DataFrame, np.ndarray]:
 
 
 def _lists(ids: np.ndarray) -> pa.ListArray:
-    """Rows of ids as a column of lists."""
     ends = pa.array(np.arange(len(ids) + 1) * ids.shape[1], pa.int32())
     return pa.ListArray.from_arrays(ends, pa.array(ids.ravel()), SEQUENCES_TABLE.schema.field("ids").type)
 
@@ -172,17 +192,14 @@ def _limits(study: Study) -> dict[str, int]:
 
 
 def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per tokens part, with the candidates of all parts."""
     if study.memorization is None:
         return []
     shared = {"sequence_candidates": inputs["sequence_candidates"], "tokenizer": inputs["tokenizer"]}
     settings = _limits(study) | {"prefix": study.memorization.prefix, "window": study.memorization.window}
-    memory = study.counting.memory_bytes
-    return [Job(part.labels, settings, {"tokens": (part,), **shared}, memory=memory) for part in inputs["tokens"]]
+    return [Job(p.labels, settings, {"tokens": (p,), **shared}, memory=study.counting.memory_bytes) for p in inputs["tokens"]]
 
 
 def run_counts(work: Work) -> None:
-    """Count the candidates and their suffixes in one part."""
     same_tokenizer(work)
     _, windows = _candidates(work)
     prefix, n = work.settings["prefix"], len(windows)
@@ -193,8 +210,7 @@ def run_counts(work: Work) -> None:
 
 
 def count_windows(work: Work, queries: list[np.ndarray]) -> np.ndarray:
-    """int64 [rows, 2]: occurrences and documents of each row of these matrices in the job's tokens part; as many in one pass as the
-    memory allows."""
+    """int64 [rows, 2]: occurrences and documents of each row of these matrices in the job's tokens part; as many at once as fit."""
     from tasks.ngrams.kernels.ngram_kernels import build_trie, bytes_of_trie
     from tasks.ngrams.kernels.scan_kernels import empty_records, scan_ngrams
 
@@ -217,21 +233,25 @@ def count_windows(work: Work, queries: list[np.ndarray]) -> np.ndarray:
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
 def plan_choice(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: the windows of the study."""
     if study.memorization is None or not inputs["tokens"]:
         return []
     counts = _limits(study) | study.memorization.samples.model_dump(exclude={"planted"})
-    wanted = {f"chosen_{name}": count for name, count in counts.items()}
-    settings = _limits(study) | wanted | {"prefix": study.memorization.prefix, "window": study.memorization.window}
+    settings = (
+        _limits(study)
+        | {f"chosen_{name}": n for name, n in counts.items()}
+        | {"prefix": study.memorization.prefix, "window": study.memorization.window}
+    )
     return [Job({}, settings, {name: inputs[name] for name in ("sequence_candidates", "sequence_counts")})]
 
 
 def run_choice(work: Work) -> None:
     """Choose the windows; sums: those of each sample, phantoms_in_corpus, and documents in all and shorter than a window."""
+    from tasks.ngrams.kernels.near_kernels import near_copies
+
     candidates, windows = _candidates(work)
     counts = np.zeros((len(candidates), len(COUNTS)), np.int64)
     for part in work.parts("sequence_counts"):
-        of_part = work.frame_part(part)
+        of_part = work.frame(part)
         counts[of_part["candidate"].to_numpy()] += of_part.select(COUNTS).to_numpy()
     for part in work.parts("sequence_candidates"):
         sums = work.store.footer(part).get("sums", {})
@@ -245,15 +265,10 @@ def run_choice(work: Work) -> None:
     rows, ids = candidates[chosen], windows[chosen]
     del candidates, windows
     columns: dict[str, Any] = {name: rows[name].to_arrow().cast(SEQUENCES_TABLE.schema.field(name).type) for name in KEPT}
-    columns |= {"ids": _lists(ids), **dict(zip(COUNTS, counts[chosen].T, strict=True))}
-    columns |= {
-        "sequence": [names[i] for i in order],
-        "split": ["member" if sample in NULLS else "phantom" for sample in rows["sample"]],
-        "prefix": [work.settings["prefix"]] * len(rows),
-        "cluster": np.unique(_first_equal(ids), return_inverse=True)[1],
-        "near_cluster": near_copies(ids),
-    }
-    work.write("sequences", {name: columns[name] for name in SEQUENCES_TABLE.schema.names})
+    columns |= {"ids": _lists(ids), "sequence": [names[i] for i in order], **dict(zip(COUNTS, counts[chosen].T, strict=True))}
+    columns["split"] = ["member" if sample in NULLS else "phantom" for sample in rows["sample"]]
+    columns |= {"prefix": [work.settings["prefix"]] * len(rows), "near_cluster": near_copies(ids)}
+    work.write("sequences", columns | {"cluster": np.unique(_first_equal(ids), return_inverse=True)[1]})
 
 
 def _choose(work: Work, sample: str, candidates: pl.DataFrame, occurrences: np.ndarray) -> np.ndarray:
@@ -270,12 +285,12 @@ def _choose(work: Work, sample: str, candidates: pl.DataFrame, occurrences: np.n
         chosen = absent[:wanted]
         if wanted and len(mine) and not len(absent):
             row = candidates.row(int(mine[0]), named=True)
-            raise StudyError(
-                f"no phantom is left: every window that was drawn from held-out documents occurs in the corpus, e.g. "
-                f"the one after {row['offset']} tokens of document {row['document']!r} of source {row['source']!r}, "
-                f"{occurrences[mine[0]]} times. Remove copies of held-out documents from the corpus, make "
-                "memorization.suffix longer, or set samples.phantoms = 0"
+            place = f"after {row['offset']} tokens of document {row['document']!r} of source {row['source']!r}"
+            why = f"every window that was drawn from held-out documents occurs in the corpus, e.g. the one {place}"
+            remedy = (
+                "Remove copies of held-out documents from the corpus, make memorization.suffix longer, or set samples.phantoms = 0"
             )
+            raise StudyError(f"no phantom is left: {why}, {occurrences[mine[0]]} times. {remedy}")
     if sample.startswith("planted"):
         _check_planted(candidates[mine], occurrences[mine])
     if wanted and not len(chosen):
@@ -290,11 +305,9 @@ def _check_planted(rows: pl.DataFrame, occurrences: np.ndarray) -> None:
     """StudyError for a window that occurs in the corpus more or less often than it was inserted."""
     for at in np.flatnonzero(rows["copies"].to_numpy() != occurrences)[:1]:
         row = rows.row(int(at), named=True)
-        raise StudyError(
-            f"the planted {row['group']} {row['document']} was inserted {row['copies']} times, but its window occurs "
-            f"{occurrences[at]} times in the corpus. Make memorization.prefix or suffix longer, so that no other text contains it, "
-            "or take another seed"
-        )
+        times = f"was inserted {row['copies']} times, but its window occurs {occurrences[at]} times in the corpus"
+        remedy = "Make memorization.prefix or suffix longer, so that no other text contains it, or take another seed"
+        raise StudyError(f"the planted {row['group']} {row['document']} {times}. {remedy}")
 
 
 # -- the step ---------------------------------------------------------------------------------------------------------
@@ -306,7 +319,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Two passes over the tokens, and little besides."""
     memorization, c = sizes.study.memorization, sizes.corpus
     if memorization is None:
         return Cost(unit="tokens")

@@ -17,33 +17,29 @@ from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import whole_file
 
 if TYPE_CHECKING:
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_kernels import Suffixes
 
 LARGEST = 1 << 25  # ids in a shard: 0.75 GB while it is built
 ARRAYS = ("text", "suffixes", "starts", "ranks", "firsts")
 
 
 def file_of(shard: int, array: str) -> str:
-    """File name of an array of a shard."""
     return f"{shard:04d}-{array}.npy"
 
 
 def plan_words(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per words part if the study has an index."""
     words = inputs["words"] if study.counting.index else ()
     vocabularies = with_same_labels(words, inputs["vocabulary"])
     return [Job(w.labels, {"most": LARGEST}, {"words": (w,), "vocabulary": (v,)}) for w, v in zip(words, vocabularies, strict=True)]
 
 
 def plan_tokens(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per tokens part if the study has an index."""
     tokens, tokenizer = inputs["tokens"] if study.counting.index else (), inputs["tokenizer"]
     return [Job(p.labels, {"most": LARGEST}, {"tokens": (p,), "tokenizer": tokenizer}) for p in tokens]
 
 
 def run(work: Work) -> None:
-    """Index one words part, or one tokens part."""
-    from tasks.ngrams.kernels.suffix_array_kernels import build
+    from tasks.ngrams.kernels.suffix_kernels import build
 
     unit = "words" if "words" in work.job.inputs else "tokens"
     if unit == "words":
@@ -73,9 +69,8 @@ def _shards(work: Work, unit: str, size: int) -> Iterator[tuple[np.ndarray, np.n
     count, row, part = 0, 0, work.parts(unit)[0]
     for batch in work.batches(part, "document", rows=DOCUMENTS_AT_ONCE):
         if not np.array_equal(batch.column("document").to_numpy(), np.arange(row, row + batch.num_rows)):
-            raise StudyError(
-                f"{work.store.part_path(part)}: its documents are not consecutive from row {row}; remove it and run the study again"
-            )
+            problem = f"its documents are not consecutive from row {row}; remove it and run the study again"
+            raise StudyError(f"{work.store.part_path(part)}: {problem}")
         row += batch.num_rows
     for ids, offsets, _ in id_batches(work, part, size):
         sizes, begin = np.diff(offsets), 0
@@ -100,7 +95,7 @@ def _save(path: Path, array: np.ndarray) -> int:
 
 def load(folder: Path, shard: int) -> "Suffixes":
     """A shard as `run` wrote it, memory-mapped. Raises StudyError if a file is missing or damaged."""
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
+    from tasks.ngrams.kernels.suffix_kernels import Suffixes
 
     arrays = []
     for name in (file_of(shard, array) for array in ARRAYS):
@@ -112,14 +107,11 @@ def load(folder: Path, shard: int) -> "Suffixes":
     return Suffixes(*arrays)
 
 
-RATES = {
-    "index": Rate(1e6, "tokens /s", "building a suffix array", guess=True),
-    "bytes of an index": Rate(8.0, "bytes for a word, and for a token", "docs/benchmarks.md"),
-}
+RATES = {"index": Rate(1e6, "tokens /s", "building a suffix array", guess=True)}
+RATES["bytes of an index"] = Rate(8.0, "bytes for a word, and for a token", "docs/benchmarks.md")
 
 
 def cost(sizes: Sizes) -> Cost:
-    """A suffix array of every part, over words and over tokens."""
     c = sizes.corpus
     if not sizes.study.counting.index:
         return Cost(unit="tokens", memory=1.5e9, rates=RATES)

@@ -11,7 +11,7 @@ group. A text is never split; the texts themselves come on top of the trie.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,25 +24,19 @@ from tasks.ngrams.corpus_parts import concatenated, id_batches, same_tokenizer
 from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import in_row_groups
-from tasks.text.bpe.continuations import Tokenised, tokenise
-from tasks.text.bpe.tokenizer import load_tokenizer
-
-if TYPE_CHECKING:
-    from tasks.ngrams.kernels.context_kernels import ContextTrie
+from tasks.text.bpe.tokenizer import Tokenised, load_tokenizer, tokenise
 
 ROW_BYTES = 240  # memory of a result row until it is written
 COLUMNS = ("text", "position", "suffix", "denominator", "numerator")
 
 
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per tokens part."""
     shared = {"examples": inputs["examples"], "tokenizer": inputs["tokenizer"]}
     settings, memory = {"longest_suffix": study.counting.longest_suffix}, study.counting.memory_bytes
     return [Job(part.labels, settings, {"tokens": (part,), **shared}, memory=memory) for part in inputs["tokens"]]
 
 
 def run_scan(work: Work) -> None:
-    """Count every suffix of every context in one part."""
     same_tokenizer(work)
     names, texts = _texts(work)
     examples = {column: pa.array([name[i] for name in names], pa.string()) for i, column in enumerate(("task", "example"))}
@@ -52,18 +46,21 @@ def run_scan(work: Work) -> None:
 
 
 def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
-    """Rows of COLUMNS, texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
     lengths, starts = np.array([len(t.ids) for t in texts], np.int64), np.array([t.begin for t in texts], np.int64)
     ids, offsets = concatenated([np.array(t.ids, np.int32) for t in texts], [lengths])
+    size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
     longest, work.passes, waiting = work.settings["longest_suffix"], 0, [(0, len(texts))]
     while waiting:
         first, last = waiting.pop()
         some, begins = offsets[first : last + 1] - offsets[first], starts[first:last]
-        memory = work.job.memory if last - first > 1 else None
+        memory = work.job.memory if last - first > 1 else 0
         trie = kernels.build_context_trie(ids[offsets[first] : offsets[last]], some, begins, longest, memory)
-        _scan(work, trie)
+        for batch_ids, batch_offsets, _ in id_batches(work, work.parts("tokens")[0], size):
+            kernels.scan_contexts(batch_ids, batch_offsets, trie)
+            if trie.full:
+                break
         if trie.full:
             middle = first + min(max(1, int(np.searchsorted(some, some[-1] // 2))), last - first - 1)
             waiting += [(middle, last), (first, middle)]
@@ -79,25 +76,12 @@ def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
             yield rows
 
 
-def _scan(work: Work, trie: "ContextTrie") -> None:
-    """Read the part to its end, or until the trie is full."""
-    from tasks.ngrams.kernels import context_kernels as kernels
-
-    size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
-    for ids, offsets, _ in id_batches(work, work.parts("tokens")[0], size):
-        kernels.scan_contexts(ids, offsets, trie)
-        if trie.full:
-            return
-
-
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: sum the counts of all parts."""
     given = {name: inputs[name] for name in ("infinigram_partials", "examples", "tokenizer")}
     return [Job({"study": "all"}, {}, given, memory=study.counting.memory_bytes)] if inputs["tokens"] else []
 
 
 def run_sum(work: Work) -> None:
-    """Choose the longest suffix of each position."""
     key = ["task", "example", "position"]
     empty = pl.DataFrame(INFINIGRAM_PARTIALS.schema.empty_table())
     longest, seen = [empty], [empty]
@@ -142,7 +126,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """A scan of every part for all contexts, and their sum."""
     c = sizes.corpus
     context = sum(t.evaluated * (t.prompt_bytes + t.output_bytes) for t in sizes.tasks) / TOKEN
     rows, guesses = context * RATES["partial rows"] * c.parts, (*c.guesses, *c.many_parts)

@@ -1,8 +1,7 @@
 """Queries to a finished corpus: how often n-grams occur in it, where, and together with which others.
 
     words = Index.of_words(store, ngram_index_parts, vocabulary_parts)
-    words.count("the river of velm")                      # NgramCount(occurrences=3, documents=3)
-    words.ask(["velm", "torin"], limit=5)                 # the same of each, and the first five documents with both
+    words.ask(["velm", "torin"], limit=5)                 # the count of each, and the first five documents with both
     tokens = Index.of_tokens(store, token_index_parts, vocabulary_size)
     tokens.infinigrams([[510, 8281, 273, 657]])           # ∞-gram counts of 657 after the others, as in the table infinigram
 
@@ -20,14 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from schemas import CONTRACTS, VOCABULARY, StudyError
-from tasks.ngrams.corpus_parts import DOCUMENTS_AT_ONCE
+from tasks.ngrams.corpus_parts import DOCUMENTS_AT_ONCE, flat
 from tasks.ngrams.index import load
 from tasks.storage.store import Part, Store
 from tasks.text.words.analyzer import normalise
 
 if TYPE_CHECKING:
-    from tasks.ngrams.kernels.suffix_array_kernels import Suffixes
-    from tasks.ngrams.kernels.suffix_kernels import Followed
+    from tasks.ngrams.kernels.suffix_kernels import Followed, Suffixes
 
 Ngram = str | Sequence[int]
 Occurrences = tuple[np.ndarray, np.ndarray]  # per occurrence, in corpus order: its document, and its position in words
@@ -63,8 +61,6 @@ class LookupResult:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The sorted words of one part."""
-
     store: Store
     part: Part
 
@@ -84,12 +80,9 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Token ids, which are the same in every part."""
-
     size: int
 
     def ids(self, ngram: Ngram) -> np.ndarray:
-        """The ids unchanged. Raises StudyError for an id that the tokenizer does not have."""
         for token in ngram:
             if isinstance(token, str) or not 0 <= token < self.size:
                 raise StudyError(f"{token!r} is not a token id from 0 to {self.size - 1}; use the study's tokenizer")
@@ -129,7 +122,6 @@ class CorpusLookup(ABC):
 
     @classmethod
     def of_tokens(cls, store: Store, parts: Sequence[Part], vocabulary_size: int) -> Self:
-        """Parts of tokens, or of their index."""
         return cls(store, parts, [TokenIds(vocabulary_size)] * len(parts))
 
     @abstractmethod
@@ -144,9 +136,8 @@ class CorpusLookup(ABC):
         for number, ngram in enumerate(ngrams, 1):
             if not len(ngram):
                 raise StudyError(f"n-gram {number} is empty; give at least one word")
-        occurrences, documents = np.zeros(len(ngrams), np.int64), np.zeros(len(ngrams), np.int64)
-        together = 0
-        places: list[DocumentMatch] = []
+        occurrences, documents = np.zeros((2, len(ngrams)), np.int64)
+        together, places = 0, list[DocumentMatch]()
         for part, first, pieces in self.occurrences(ngrams):
             firsts = [np.unique(document, return_index=True) for document, _ in pieces]
             occurrences += [len(document) for document, _ in pieces]
@@ -160,29 +151,18 @@ class CorpusLookup(ABC):
         counted = tuple(NgramCount(int(c), int(d)) for c, d in zip(occurrences, documents, strict=True))
         return LookupResult(counted, together, tuple(places))
 
-    def count(self, ngram: Ngram) -> NgramCount:
-        """Occurrences and documents of an n-gram."""
-        return self.ask([ngram]).counted[0]
-
-    def documents(self, ngram: Ngram, limit: int) -> tuple[DocumentMatch, ...]:
-        """The first documents that contain an n-gram, in corpus order."""
-        return self.ask([ngram], limit).places
-
 
 class Scan(CorpusLookup):
     """Reads all words, or tokens, for every query."""
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
-        """One piece per batch of documents."""
         for number, (part, alphabet) in enumerate(self.parts):
             queries, first = [alphabet.ids(ngram) for ngram in ngrams], 0
             if all(ABSENT in ids for ids in queries):
                 continue
             for batch in self.store.open(part).iter_batches(batch_size=DOCUMENTS_AT_ONCE, columns=["ids"]):
-                lists = batch.column("ids")
-                offsets = lists.offsets.to_numpy().astype(np.int64)
-                ids = lists.flatten().to_numpy()
-                yield number, first, [_where(ids, offsets - offsets[0], ngram) for ngram in queries]
+                ids, offsets = flat(batch.column("ids"))
+                yield number, first, [_where(ids, offsets, ngram) for ngram in queries]
                 first += batch.num_rows
 
 
@@ -208,26 +188,23 @@ class Index(CorpusLookup):
         ]
 
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
-        """One piece per shard."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
+        from tasks.ngrams.kernels.suffix_kernels import places
 
         for shard in self.shards:
-            yield shard.part, shard.first_document, [kernels.places(shard.arrays, shard.alphabet.ids(n)) for n in ngrams]
+            yield shard.part, shard.first_document, [places(shard.arrays, shard.alphabet.ids(n)) for n in ngrams]
 
     def counts(self, ngrams: Sequence[Ngram]) -> np.ndarray:
         """Occurrences (int64) of many n-grams. StudyError for an empty one."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
+        from tasks.ngrams.kernels.suffix_kernels import counts
 
-        ids, offsets = self._ids_by_shard(ngrams)
-        return kernels.counts([shard.arrays for shard in self.shards], ids, offsets)
+        return counts([shard.arrays for shard in self.shards], *self._ids_by_shard(ngrams))
 
     def infinigrams(self, texts: Sequence[Ngram], longest: int = 64) -> "Followed":
         """∞-gram counts of the last word or token of each text after those before it. P = backoff_numerator / backoff_denominator
         with full back-off, the default of the measures (arXiv 2407.14985 §2, Eq. 5-6)."""
-        from tasks.ngrams.kernels import suffix_kernels as kernels
+        from tasks.ngrams.kernels.suffix_kernels import infinigram
 
-        ids, offsets = self._ids_by_shard(texts)
-        return kernels.infinigram([shard.arrays for shard in self.shards], ids, offsets, longest)
+        return infinigram([shard.arrays for shard in self.shards], *self._ids_by_shard(texts), longest)
 
     def _ids_by_shard(self, ngrams: Sequence[Ngram]) -> tuple[list[np.ndarray], np.ndarray]:
         """(ids of all n-grams in each shard, offsets of the n-grams in them)."""

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas import CONTRACTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
 from tasks.ngrams.corpus_parts import id_batches, same_analyzer, with_same_labels
-from tasks.ngrams.presence import present_rows, with_beginnings
+from tasks.ngrams.lookup import ABSENT
 from tasks.ngrams.query import query as count_pairs
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -103,7 +104,6 @@ def plan_queries(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_queries(work: Work) -> None:
-    """Write the n-grams and aligned pairs of each text."""
     inputs: dict[str, dict[int, list[str]]] = {}
     if work.labels["model"] == HELD_OUT:
         texts, encoder = list(held_out_texts(work)), None
@@ -125,8 +125,7 @@ def run_queries(work: Work) -> None:
 
 
 def _encoder(work: Work) -> ngram_encoders.NgramEncoder:
-    """The task's encoder. The last association encoder is cached: the jobs of a task's models follow each other, and most of
-    their time would be spent on fitting it."""
+    """The task's encoder. The last association encoder is cached, for the jobs of a task's models follow each other."""
     options = {name: work.settings[name] for name in ("encoder", "family", "whole_answer")}
     key = digest([options, [part.key for part in work.parts("examples")]])
     if key not in _fitted:
@@ -176,7 +175,6 @@ def held_out_texts(work: Work) -> Iterator[tuple[str, list[str]]]:
 
 
 def _inputs(work: Work) -> dict[str, dict[int, list[str]]]:
-    """The input n-grams of each evaluated example, by order."""
     table = work.frame("example_ngrams", "split", "example", "side", "order", "ngram").filter(split="evaluate", side="input")
     inputs: dict[str, dict[int, list[str]]] = {}
     for example, order, ngram in table.select("example", "order", "ngram").iter_rows():
@@ -202,7 +200,6 @@ def _aligned(
 
 
 def _vectors(encoder: ngram_encoders.NgramEncoder, side: Side, lists: Sequence[Sequence[str]]) -> dict[str, NDArray[np.float32]]:
-    """The vectors of the distinct n-grams of some lists."""
     ngrams = sorted({ngram for one in lists for ngram in one})
     return dict(zip(ngrams, encoder.encode(side, ngrams), strict=True))
 
@@ -216,7 +213,6 @@ def _outputs(work: Work, words: Sequence[str], order: int) -> list[str]:
 
 # -- distinct queries ---------------------------------------------------------------------------------------------------
 def plan_distinct(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: each distinct n-gram and pair is looked up once."""
     given = {"generation_queries": inputs["generation_queries"]}
     return [Job({"study": "all"}, {}, given, cost=10.0)] if inputs["generation_queries"] else []
 
@@ -227,7 +223,7 @@ def run_distinct(work: Work) -> None:
     empty = pl.DataFrame(schema=dict.fromkeys(PAIR, pl.String))
     grams, pairs = empty.select(ngram="output_ngram"), empty
     for part in work.parts("generation_queries"):
-        queries = work.frame_part(part, "kind", *PAIR)
+        queries = work.frame(part, "kind", *PAIR)
         grams = pl.concat([grams, queries.filter(kind="ngram").select(ngram="output_ngram")]).unique()
         pairs = pl.concat([pairs, queries.filter(kind="pair").select(PAIR)]).unique().sort(PAIR)
     begins = [pairs.select(ngram=pl.col(c).str.extract(FIRST_WORDS)) for c in PAIR]
@@ -237,9 +233,23 @@ def run_distinct(work: Work) -> None:
     work.write("generation_pairs", pairs.with_columns(**rows).to_arrow())
 
 
+def with_beginnings(ngrams: pl.DataFrame) -> pl.DataFrame:
+    """(ngram, length, last) of distinct n-grams, their beginnings and their words, sorted: a trie in preorder ("a", "a b", "a b c",
+    "a d", …). length: words; last: the number of the last word among the rows of one word."""
+    ngram, every, missing = pl.col("ngram"), ngrams, ngrams
+    while missing.height:
+        longer = missing.filter(ngram.str.contains(" ", literal=True))
+        shorter = pl.concat(longer.select(ngram.str.extract(pattern)) for pattern in ("^(.*) ", "([^ ]+)$"))
+        missing = shorter.unique().join(every, on="ngram", how="anti")
+        every = pl.concat([every, missing])
+    every = every.sort("ngram").with_columns(length=ngram.str.count_matches(" ", literal=True) + 1)
+    words = every.filter(length=1)["ngram"].to_arrow()
+    last = pc.index_in(every["ngram"].str.extract("([^ ]+)$").to_arrow(), value_set=words)
+    return every.with_columns(last=pl.Series(last, dtype=pl.Int32))
+
+
 # -- one corpus part --------------------------------------------------------------------------------------------------
 def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per words part."""
     queries = {t: inputs[t] for t in ("generation_ngrams", "generation_pairs")}
     words = inputs["words"] if queries["generation_ngrams"] else ()
     return _job_of_each_part(words, inputs, queries, memory=study.counting.memory_bytes)
@@ -249,15 +259,37 @@ def run_scan(work: Work) -> None:
     """Write which of the n-grams and pairs occur in one words part. First n-grams, as many at a time as fit in memory; then those
     pairs whose n-grams may be in one document."""
     (words,), (vocabulary,), (grams,), (pairs,) = (work.parts(table) for table in SCANNED)
-    present, passes = present_rows(work, words, vocabulary, work.frame_part(grams))
+    present, passes = _present_rows(work, words, vocabulary, work.frame(grams))
     work.write("generation_partials", {"number": np.flatnonzero(present)})
-    rows = work.frame_part(pairs, "input_row", "output_row").to_numpy()
+    rows = work.frame(pairs, "input_row", "output_row").to_numpy()
     possible = np.flatnonzero(present[rows].all(axis=1))
-    some = work.frame_part(pairs, *PAIR)[possible]
+    some = work.frame(pairs, *PAIR)[possible]
     every = pl.concat([some[c].alias("ngram") for c in PAIR]).unique().sort()
     counts = PartCounter(work, words, vocabulary, every).count(PairQueries(places(every, some)))
     work.write("generation_pair_partials", {"number": possible[np.flatnonzero(counts.pairs)]})
     work.passes = max(passes, counts.batches)
+
+
+def _present_rows(work: Work, words: Part, vocabulary: Part, ngrams: pl.DataFrame) -> tuple[np.ndarray, int]:
+    """(whether each row of `with_beginnings` occurs in the part, how often the part was read). An n-gram is absent if its beginning
+    is. N-grams with the same first word are looked up together, with as many others as fit in the job's memory."""
+    from tasks.ngrams.kernels.scan_kernels import BYTES, mark_present, trie_in_preorder
+
+    same_analyzer(work, words, vocabulary)
+    lengths, last = (ngrams[name].to_numpy(writable=True) for name in ("length", "last"))
+    begins = np.flatnonzero(lengths == 1)
+    first_words = ngrams["ngram"].gather(begins).to_arrow()
+    numbers = pc.index_in(work.read(vocabulary, "word")["word"].cast(first_words.type), value_set=first_words)
+    number_of = pc.fill_null(numbers, ABSENT).to_numpy()
+    present, slices = np.zeros(len(lengths), bool), begins * BYTES // work.job.memory
+    cuts = [*begins[np.flatnonzero(np.diff(slices, prepend=-1))].tolist(), len(lengths)]
+    for low, high in zip(cuts, cuts[1:], strict=False):
+        trie = trie_in_preorder(lengths[low:high], last[low:high], len(begins))
+        for ids, offsets, _ in id_batches(work, words, len(number_of)):
+            renumbered = number_of[ids]
+            renumbered.flags.writeable = False  # as ids of parts are: a kernel is compiled for one kind only
+            mark_present(renumbered, offsets, trie, present[low:high])
+    return present, max(1, len(cuts) - 1)
 
 
 # -- all corpus parts -------------------------------------------------------------------------------------------------
@@ -274,7 +306,7 @@ def run_sum(work: Work) -> None:
     pairs = _present(work, "generation_pairs", "generation_pair_partials")
     key, rows = [*TEXT, "kind", "order"], []
     for part in work.parts("generation_queries"):
-        queries = work.frame_part(part)
+        queries = work.frame(part)
         of_texts, of_pairs = (queries.filter(kind=kind) for kind in ("ngram", "pair"))
         present = grams.join(of_texts.select("output_ngram").unique(), on="output_ngram", how="semi")
         old = pl.concat([of_texts.join(present, on="output_ngram", how="semi"), of_pairs.join(pairs, on=PAIR, how="semi")])
@@ -285,11 +317,10 @@ def run_sum(work: Work) -> None:
 
 
 def _present(work: Work, queries: str, partials: str) -> pl.DataFrame:
-    """The rows of the table `queries` that occur in some part."""
     table = work.frame(queries)
     present = np.zeros(table.height, bool)
     for part in work.parts(partials):
-        present[work.read_part(part, "number").column("number").to_numpy()] = True
+        present[work.read(part, "number").column("number").to_numpy()] = True
     return table.filter(pl.Series(present))
 
 

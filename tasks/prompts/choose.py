@@ -106,7 +106,7 @@ def _run_scores(work: Work) -> None:
     for direction in ("original", *DIRECTIONS):
         prompt = prompts[direction]
         part = parts[(prompt or prompts["original"])["metrics"]]
-        metrics = [r for r in work.read_part(part, "measure", "group", *COPIED).to_pylist() if r["group"] == ""]  # of all examples
+        metrics = [r for r in work.read(part, "measure", "group", *COPIED).to_pylist() if r["group"] == ""]  # of all examples
         main = {r["statistic"] for r in metrics if r["measure"] == "main_score"}
         for row in (r for r in metrics if r["measure"] == "score"):
             about = {"task": work.labels["task"], "direction": direction, "main": row["statistic"] in main}

@@ -14,12 +14,10 @@ _kept = 0  # bytes in use after the last release
 
 
 def peak() -> int:
-    """The most bytes that this process has used at once."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def in_use() -> int:
-    """Bytes that this process uses now."""
     return int(psutil.Process().memory_info().rss)
 
 

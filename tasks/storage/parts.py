@@ -42,7 +42,6 @@ class SourceFile:
 
 
 def by_labels(parts: Iterable[Part]) -> dict[tuple[tuple[str, str], ...], Part]:
-    """Parts of one table by their labels."""
     return {part.label_key: part for part in parts}
 
 

@@ -92,10 +92,8 @@ Sums = Sequence[Mapping[str, float]]
 
 @contextmanager
 def _views(store: Store, contract: Contract, tables: Tables, contracts: Contracts, sums: Sums, database: Any = None) -> Any:
-    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table.
-
-    database: one that is open already, used if the store is on this machine; its other connections do not see the views.
-    """
+    """A DuckDB connection on which every table the contract names is a view, and `sums`, those of each part, is a table. database:
+    one that is open already, used if the store is on this machine."""
     import duckdb
 
     named = _named(contract)

@@ -15,5 +15,4 @@ def version(distribution: str) -> str:
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Versions by name."""
     return {name: version(name) for name in distributions}

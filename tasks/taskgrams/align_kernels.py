@@ -71,14 +71,12 @@ def _restore_order(touched, n, counts):
 def pairs_above(
     turns, low, lowest, inputs, outputs, begins, ngram, example, first, last, held, counts, spread, kept, similarity, rows
 ):
-    """Compare input n-grams with all output n-grams of their examples.
-
-    inputs, outputs: float32 [n-grams, d]. Occurrence o is of input n-gram ngram[o] in example[o]; those of input n-gram i are
-    begins[i]..begins[i + 1]. `turns`: the occurrences of the n-grams from `low` on, by example; example e contains the output
-    n-grams held[first[e]:last[e]], ascending. counts: zeros [outputs], also on return. spread [2·steps + 1]: a histogram of
-    similarities, to which each pair adds one. Pairs strictly above `lowest` are written to kept [room, 3] (input, output,
-    examples with it) and similarity [room]; where those of each n-gram begin and end, ascending, to rows (int64 [n-grams, 2]).
-    """
+    """Compare input n-grams with all output n-grams of their examples. inputs, outputs: float32 [n-grams, d]. Occurrence o is of
+    input n-gram ngram[o] in example[o]; those of input n-gram i are begins[i]..begins[i + 1]. `turns`: the occurrences of the
+    n-grams from `low` on, by example; example e contains the output n-grams held[first[e]:last[e]], ascending. counts: zeros
+    [outputs], also on return. spread [2·steps + 1]: a histogram of similarities, to which each pair adds one. Pairs strictly above
+    `lowest` are written to kept [room, 3] (input, output, examples with it) and similarity [room]; where those of each n-gram begin
+    and end, ascending, to rows (int64 [n-grams, 2])."""
     n_pairs, steps, base = 0, (len(spread) - 1) // 2, begins[low]
     most, waiting = np.int64(0), np.int64(0)
     for e in range(len(first)):  # slices and arithmetic of whole arrays take ten times as long to compile as loops
@@ -149,33 +147,3 @@ def pairs_above(
             n_pairs += 1
             counts[output] = 0
         rows[i - low, 1] = n_pairs
-
-
-@njit(cache=True)
-def _is_part_of(words, others):
-    """Whether one sequence of words is a contiguous part of the other."""
-    for at in range(len(others) - len(words) + 1):
-        same = True
-        for k in range(len(words)):
-            if words[k] != others[at + k]:
-                same = False
-                break
-        if same:
-            return True
-    return False
-
-
-@njit(cache=True)
-def relations(left, right, input_starts, input_words, output_starts, output_words):
-    """(they share a word, one contains or equals the other) for each pair left[k], right[k]: bool [pairs] twice. The words of input
-    n-gram i are input_words[input_starts[i]:input_starts[i + 1]], as numbers that both sides share."""
-    shares, inside = np.zeros(len(left), np.bool_), np.zeros(len(left), np.bool_)
-    for k in range(len(left)):
-        x = input_words[input_starts[left[k]] : input_starts[left[k] + 1]]
-        y = output_words[output_starts[right[k]] : output_starts[right[k] + 1]]
-        for word in x:
-            for other in y:
-                shares[k] |= word == other
-        if shares[k]:
-            inside[k] = _is_part_of(x, y) or _is_part_of(y, x)
-    return shares, inside

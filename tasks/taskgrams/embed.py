@@ -20,7 +20,6 @@ NGRAMS_AT_ONCE = 16_384
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per task, for the study and each of its variants."""
     return [job for view in views(study) for job in _jobs(view, parts_of(inputs, example_ngrams=view.ngrams))]
 
 

@@ -83,7 +83,6 @@ def run(work: Work) -> None:
 
 
 def _rows(work: Work, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one example, in the order of the key."""
     orders = work.settings["orders"]
     sides = [("input", n, _contentful(work, example["input"], n, side=0)) for n in orders]
     for side, n, grams in [*sides, *(("output", n, _outputs(work, example, n)) for n in orders)]:

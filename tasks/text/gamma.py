@@ -45,10 +45,9 @@ def resolve(gamma: str, similarity: NDArray[Any], candidates: Ints, lowest: floa
     pairs between the two were not mined."""
     value = percentile(gamma, similarity, candidates)
     if value < lowest:
-        raise StudyError(
-            f"{what}: γ = {gamma} is {value:.4f} here, below lowest_gamma = {lowest:g}, above which pairs were mined; set "
-            f"lowest_gamma to {np.floor(value * 100) / 100:g} or less, or name a higher percentile"
-        )
+        remedy = f"set lowest_gamma to {np.floor(value * 100) / 100:g} or less, or name a higher percentile"
+        here = f"{value:.4f} here, below lowest_gamma = {lowest:g}, above which pairs were mined"
+        raise StudyError(f"{what}: γ = {gamma} is {here}; {remedy}")
     return value
 
 

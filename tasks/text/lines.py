@@ -65,12 +65,11 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
                 raise WrongFormatError(f"it is {kind}; {remedy}")
             yield raw
             return
-        unpacked = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else _ZstdFrames(raw)
-        content = io.BufferedReader(_Bounded(unpacked, raw), 1 << 20)  # type: ignore[arg-type,type-var]
+        content = io.BufferedReader(_Unpacked((_gunzipped if path.suffix == ".gz" else _zstd_frames)(raw), raw), 1 << 20)
         kind, remedy = _format_of(content.peek(_HEAD)[:_HEAD])
         if kind:
             raise WrongFormatError(f"it is {packed} that contains {kind}; {remedy}")
-        yield content  # type: ignore[misc]
+        yield content
 
 
 def _format_of(head: bytes) -> tuple[str, str]:
@@ -78,52 +77,45 @@ def _format_of(head: bytes) -> tuple[str, str]:
     return next(((kind, remedy) for pattern, kind, remedy in _FORMATS if re.match(pattern, head)), ("", ""))
 
 
-class _Bounded(io.RawIOBase):
-    """A decompressed stream of limited size: a kilobyte of gzip may unpack to a megabyte, one of zstd to thirty."""
+class _Unpacked(io.RawIOBase):
+    """Decompressed pieces as a stream of limited size: a kilobyte of gzip may unpack to a megabyte, one of zstd to thirty."""
 
-    def __init__(self, unpacked: Any, raw: BinaryIO) -> None:
-        self.unpacked, self.count = unpacked, 0
-        self.limit = max(UNPACKED, GROWTH * os.fstat(raw.fileno()).st_size)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = int(self.unpacked.readinto(buffer))
-        self.count += count
-        if self.count > self.limit:
-            raise OSError(
-                f"it unpacks to more than {GROWTH} times its size, which text never does; if you trust it, unpack it first"
-            )
-        return count
-
-
-class _ZstdFrames(io.RawIOBase):
-    """The content of zstd frames. EOFError if the file ends in the middle of one, which the library's own reader ignores."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        import zstandard
-
-        self.raw, self.library = raw, zstandard.ZstdDecompressor(max_window_size=WINDOW)
-        self.frame: Any = None  # the one that is being read
-        self.packed, self.content = b"", memoryview(b"")
+    def __init__(self, pieces: Iterator[bytes], raw: BinaryIO) -> None:
+        self.pieces, self.content = pieces, memoryview(b"")
+        self.left = max(UNPACKED, GROWTH * os.fstat(raw.fileno()).st_size)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self.content:
-            packed = self.packed or self.raw.read(PACKED_AT_ONCE)
-            if not packed and self.frame is None:
-                return 0
-            if not packed:
-                raise EOFError("it ends in the middle of a zstd frame")
-            frame = self.frame or self.library.decompressobj()
-            self.content = memoryview(frame.decompress(packed))
-            self.frame, self.packed = (None, frame.unused_data) if frame.eof else (frame, b"")
+        if not self.content:
+            self.content = memoryview(next(self.pieces, b""))
+            self.left -= len(self.content)
+        if self.left < 0:
+            trust = "which text never does; if you trust it, unpack it first"
+            raise OSError(f"it unpacks to more than {GROWTH} times its size, {trust}")
         size = min(len(buffer), len(self.content))
         buffer[:size], self.content = self.content[:size], self.content[size:]
         return size
+
+
+def _gunzipped(raw: BinaryIO) -> Iterator[bytes]:
+    file = gzip.GzipFile(fileobj=raw)
+    yield from iter(lambda: file.read1(1 << 20), b"")
+
+
+def _zstd_frames(raw: BinaryIO) -> Iterator[bytes]:
+    """EOFError if the file ends in the middle of a frame, which the library's own reader ignores."""
+    import zstandard
+
+    library, frame, packed = zstandard.ZstdDecompressor(max_window_size=WINDOW), None, b""
+    while packed := packed or raw.read(PACKED_AT_ONCE):
+        frame = frame or library.decompressobj()
+        if content := frame.decompress(packed):
+            yield content
+        frame, packed = (None, frame.unused_data) if frame.eof else (frame, b"")
+    if frame is not None:
+        raise EOFError("it ends in the middle of a zstd frame")
 
 
 def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, bytes]]:
@@ -141,10 +133,8 @@ def lines(path: Path, piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, by
                     line = source.readline(LONGEST + 1)
                     size, row = len(line), row + bool(line)
                     if size > LONGEST:
-                        raise StudyError(
-                            f"{path}: row {row} is longer than {LONGEST:,} bytes, but a file has one record per line: "
-                            "put line ends between the records, or shorten this one"
-                        )
+                        remedy = "a file has one record per line: put line ends between the records, or shorten this one"
+                        raise StudyError(f"{path}: row {row} is longer than {LONGEST:,} bytes, but {remedy}")
                     if line:
                         yield row, (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).rstrip(b"\r\n")
                 if size == 0:
@@ -189,16 +179,16 @@ def _skip(source: BinaryIO, size: int) -> tuple[int, int]:
     return passed, block.count(b"\n") + (bool(block) and not block.endswith(b"\n"))
 
 
-def json_records(
-    path: Path, encoding: str = "utf-8", piece: int = 0, pieces: int = 1
-) -> Iterator[tuple[int, bytes, dict[str, Any] | str]]:
+Record = dict[str, Any] | str  # or the reason why there is none
+
+
+def json_records(path: Path, encoding: str = "utf-8", piece: int = 0, pieces: int = 1) -> Iterator[tuple[int, bytes, Record]]:
     """(row, line, its JSON object or the reason why it has none) for every line of a piece of the file. Raises StudyError for a
     file that is one JSON array over many lines, of which some could pass for records."""
     for row, line in lines(path, piece, pieces):
         if row == 1 and line.lstrip().startswith(b"[") and not line.rstrip().endswith(b"]"):
-            raise StudyError(
-                f"{path}: row 1 begins a JSON array, but a file has one record per line; convert it with `jq -c '.[]'`"
-            )
+            remedy = "a file has one record per line; convert it with `jq -c '.[]'`"
+            raise StudyError(f"{path}: row 1 begins a JSON array, but {remedy}")
         yield row, line, json_record(line, encoding)
 
 

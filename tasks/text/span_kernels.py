@@ -30,10 +30,3 @@ def _sum_over_spans(values, begin, end, token_starts, token_ends, first, last, s
             sums[at] = value if tokens[at] > 0 else np.nan
             at += 1
     return sums, tokens
-
-
-def span_sums(starts, ends, values, span_starts, span_ends):
-    """Σ of the values of the tokens that overlap each span [start, end), in code points; NaN where none does. Shapes: tokens (t,),
-    (t,), (t,); spans (s,), (s,) → (s,)."""
-    zero, tokens, spans = np.zeros(1, np.int64), np.full(1, len(starts)), np.full(1, len(span_starts))
-    return sum_over_spans(zero, tokens, starts, ends, values, zero, spans, span_starts, span_ends)[0]

@@ -9,8 +9,7 @@ from typing import Any
 from schemas import Study
 from tasks.corpus import held_out
 from tasks.corpus.held_out import HELD_OUT
-from tasks.corpus.ids import IDS
-from tasks.corpus.ingest import INGEST
+from tasks.corpus.ingest import IDS, INGEST
 from tests.corpus.test_planted import SMALL, words
 from tests.support import read_rows, run_step
 

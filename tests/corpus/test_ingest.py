@@ -10,8 +10,7 @@ import pytest
 import zstandard
 
 from schemas import CONTRACTS, Study, StudyError
-from tasks.corpus.ids import IDS
-from tasks.corpus.ingest import INGEST, plan
+from tasks.corpus.ingest import IDS, INGEST, plan
 from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
 from tests.support import read_rows, run_step, write_part

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from schemas import StudyError
 from tasks.examples.fields import OWN
+from tasks.examples.read import plan
 from tasks.examples.readers import reader_module
 from tasks.examples.record import Example, TaskFile, checked
-from tasks.examples.task_files import plan
 from tasks.step import keyed
 from tests.examples.support import json_lines, read, read_files, reasons, study
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas import StudyError
 from tasks.examples.model_prompts import Shots, fill
+from tasks.examples.read import plan
 from tasks.examples.record import Example
-from tasks.examples.task_files import plan
 from tests.examples.support import DATA, read, read_files, real, study
 
 QUESTIONS = [{"id": f"q{i}", "input": f"Question {i}?", "output": f"answer {i}"} for i in range(40)]

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.examples import json_array
-from tasks.examples.readers import mmlu
+from tasks.examples.readers import mmlu, triviaqa
 from tasks.examples.record import NotAnExample, choice
 from tests.examples.support import DATA, read, read_files, real, reasons, study
 
@@ -107,11 +106,11 @@ def test_items_of_an_array_are_those_json_finds_however_the_file_is_cut(tmp_path
     path = tmp_path / "a.json"
     content = {k: v for k, v in before.items() if k != "Data"} | {"Data": items, "after": 1}
     path.write_text(json.dumps(content, indent=indent, ensure_ascii=ascii_only), encoding="utf-8", errors="surrogatepass")
-    old, json_array.CHUNK = json_array.CHUNK, chunk
+    old, triviaqa.CHUNK = triviaqa.CHUNK, chunk
     try:
-        found = list(json_array.array_items(path, "Data"))
+        found = list(triviaqa.array_items(path, "Data"))
     finally:
-        json_array.CHUNK = old
+        triviaqa.CHUNK = old
     assert [n for n, _ in found] == list(range(1, len(items) + 1))
     if ascii_only:
         assert [v for _, v in found] == items
@@ -123,7 +122,7 @@ def test_a_large_file_is_held_one_record_at_a_time(tmp_path):
     path.write_text('{"Data": [' + ",\n".join([record] * 3_000) + "]}")
     assert path.stat().st_size > 30_000_000
     tracemalloc.start()
-    assert sum(1 for _ in json_array.array_items(path, "Data")) == 3_000
+    assert sum(1 for _ in triviaqa.array_items(path, "Data")) == 3_000
     assert tracemalloc.get_traced_memory()[1] < 12_000_000
     tracemalloc.stop()
 

@@ -9,8 +9,8 @@ import pytest
 import zstandard
 
 from schemas import StudyError
+from tasks.examples.read import plan
 from tasks.examples.readers import takes_two_files
-from tasks.examples.task_files import plan
 from tasks.storage.store import Store
 from tests.examples.reader_files import GOOD, TEXT, WRONG
 from tests.examples.support import read, study

@@ -27,7 +27,7 @@ def test_every_snippet_of_the_page_loads(tmp_path):
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: re.search('name = "(.*?)"', s)[1])
 def test_every_snippet_can_be_planned_or_names_the_file_that_is_missing(tmp_path, snippet):
-    from tasks.examples.task_files import plan
+    from tasks.examples.read import plan
 
     path = tmp_path / "study.toml"
     path.write_text(f'name = "s"\ndata = "{DATA}"\n[corpus.planted]\n' + snippet, encoding="utf-8")

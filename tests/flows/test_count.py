@@ -19,7 +19,7 @@ from flows.study import STEPS
 from schemas import load_study
 from tasks.cluster.cluster import Cluster
 from tasks.storage.store import Store
-from tasks.text.excerpts import mark_spans
+from tasks.text.display import mark_spans
 from tasks.text.words.analyzer import words_of
 from tests.studies import REPOSITORY, taskgram
 from tests.support import NOTES

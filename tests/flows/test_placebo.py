@@ -15,8 +15,7 @@ from flows.plan import lay_out
 from flows.study import STEPS
 from schemas import CONTRACTS, Study
 from tasks.corpus.encode import WORDS
-from tasks.corpus.ids import IDS
-from tasks.corpus.ingest import INGEST
+from tasks.corpus.ingest import IDS, INGEST
 from tasks.corpus.planted.plant import PLANT
 from tasks.corpus.planted.world import World
 from tasks.ngrams.query.query import QUERY

@@ -17,9 +17,9 @@ import pytest
 import zstandard
 
 from schemas import StudyError, load_study
+from tasks.examples.read import _check
 from tasks.examples.readers import reader_module
 from tasks.examples.record import Example, Reject, TaskFile
-from tasks.examples.task_files import _check
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.rewrite import read_candidates
 from tasks.storage.source_files import resolve_files

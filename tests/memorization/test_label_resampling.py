@@ -42,16 +42,16 @@ def z_of(n: int, seed: int, draw: int = 0, **planted: float) -> tuple[Estimate, 
 
 
 def test_intervals_cover_nothing_where_targets_are_alike() -> None:
-    z = [z_of(120, seed, draw)[0] for seed in range(100) for draw in (0, 1)]
+    z = [z_of(120, seed, draw)[0] for seed in range(60) for draw in (0, 1)]
     covered = sum(e.low <= 0 <= e.high for e in z)
-    assert 180 <= covered <= 199, covered
-    assert abs(np.mean([e.value for e in z])) < 0.03
+    assert 106 <= covered <= 119, covered
+    assert abs(np.mean([e.value for e in z])) < 0.04
 
 
 @pytest.mark.parametrize("v_of_own", [0.0, 3.0, -3.0])
 def test_what_is_planted_is_found_given_v(v_of_own: float) -> None:
     """Own targets that are more likely without training gain less, which is no effect of theirs."""
-    found = [z_of(160, seed, effect=8.0, v_of_own=v_of_own) for seed in range(20)]
+    found = [z_of(160, seed, effect=8.0, v_of_own=v_of_own) for seed in range(10)]
     assert np.mean([excess.value for _, excess in found]) == pytest.approx(8.0, abs=0.8)
     assert all(z.low > 0 for z, _ in found)
     assert abs(np.mean([z_of(160, seed, v_of_own=v_of_own)[1].value for seed in range(20)])) < 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,11 @@ from tasks.memorization.run_contrasts import (
     Arms,
     arms_of,
     best_outside,
+    bootstrap_error,
     contextual_values,
     difference,
+    first,
+    halved,
     influence,
     likelihood_ratio,
     lira_auc,
@@ -27,6 +31,7 @@ from tasks.memorization.run_contrasts import (
     published_ratio,
     regression,
     reliability,
+    run_weights,
 )
 
 SD = 14.5  # nats of a suffix between seeds, as measured with 0.1 M parameters
@@ -159,6 +164,32 @@ def test_lira_equals_loops_over_runs(pairs: bool) -> None:
         assert areas[i] == np.mean([ratio(a, i, [a, b]) > ratio(b, i, [a, b]) for a, b in itertools.product(*sides)])
 
 
+@pytest.mark.parametrize("estimate", [log_density_ratio, published_ratio])
+def test_errors_of_log_mean_exps_equal_a_loop_over_draws_of_the_runs(estimate: Callable[..., np.ndarray]) -> None:
+    """Each draw has whole pairs, as often as it has them; runs that hardly differ give the error of the difference of means."""
+    copies = np.repeat([1, 4], 4)
+    z, y = panel(copies, np.linspace(0, 60, 8), 6)
+    weights = run_weights(64, True, 60, 0)
+    assert (weights[:, ::2] == weights[:, 1::2]).all() and set(weights.sum(axis=1)) == {64}
+    for arms in arms_of(z, copies, True):
+        few = np.maximum(1, np.round(arms.inside.sum(axis=0) / 9))
+        sides = arms.inside, arms.outside if estimate is log_density_ratio else first(arms.outside, few)
+        drawn = np.full((60, 2, 8), np.nan)
+        for draw, side, i in np.ndindex(drawn.shape):
+            runs = np.repeat(np.arange(64), weights[draw].astype(int))
+            values = y[runs, i][sides[side][runs, i]]
+            if len(values):
+                drawn[draw, side, i] = logsumexp(values) - np.log(len(values))
+        ratios = drawn[:, 0] - drawn[:, 1]
+        wanted = np.where(np.isfinite(ratios).mean(axis=0) >= 0.95, np.nanstd(ratios, axis=0, ddof=1), np.nan)
+        np.testing.assert_allclose(bootstrap_error(estimate, y, arms, weights), wanted, atol=1e-9)
+    z, y = panel(np.ones(200, np.int64), np.zeros(200), 7)
+    arms, small = arms_of(z, np.ones(200, np.int64), True)[0], 1e-3 * y
+    errors = bootstrap_error(log_density_ratio, small, arms, run_weights(64, True, 2_000, 0))
+    assert errors / difference(small, arms)[1] == pytest.approx(np.full(200, (31 / 32) ** 0.5), abs=0.08)
+    assert np.isnan(bootstrap_error(log_density_ratio, small, arms, run_weights(64, True, 0, 0))).all()
+
+
 def test_influence_and_regression_recover_what_one_sequence_does_to_others() -> None:
     draw, members = np.random.default_rng(3), paired(np.ones(6, np.int64), 64, 2)
     effect = draw.normal(0, 20, (6, 3))
@@ -182,7 +213,8 @@ def test_reliability_rises_with_the_spread_of_m_and_with_runs() -> None:
 
     def of(spread: float, runs: int) -> float:
         z, y = panel(ones, np.random.default_rng(1).normal(0, spread, 150), 2, runs=runs)
-        return float(np.mean(reliability(y, arms_of(z, ones, True)[0], 4, 0)))
+        arms = arms_of(z, ones, True)[0]
+        return float(np.mean(reliability(halved(lambda some: difference(y[some], arms.rows(some))[0], runs, 4, 0))))
 
     few, many, none = of(10, 16), of(10, 64), of(0, 64)
     assert 0.2 < few < many and abs(none) < 0.3

@@ -5,10 +5,9 @@ import pytest
 from scipy import stats
 
 from tasks.metrics.measure import MEASURE
-from tasks.text.span_kernels import span_sums
 from tests.metrics.alone import run_measures, which
 from tests.metrics.world import World, world
-from tests.support import read_rows, write_part
+from tests.support import read_rows, span_sums, write_part
 
 
 def measured(tmp_path, w: World, measure: str = "distributional_memorization", **task) -> dict[tuple, dict]:

@@ -18,9 +18,8 @@ from tasks.models.sampling import Sampling
 from tasks.models.score import SCORE
 from tasks.step import keyed, run_job
 from tasks.storage.store import Store
-from tasks.text.span_kernels import span_sums
 from tests.models import small
-from tests.support import read_rows, run_step
+from tests.support import read_rows, run_step, span_sums
 
 QA = {"name": "qa", "family": "qa", "max_new_tokens": 6}
 

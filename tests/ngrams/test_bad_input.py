@@ -143,8 +143,8 @@ def counter(root: Path, ngrams: list[str]) -> PartCounter:
 def test_an_ngram_longer_than_any_document_does_not_occur(tmp_path: Path, corpus: CorpusLookup, tokens: Index) -> None:
     long = " ".join(["zoo", "ape"] * 20)
     assert corpus.ask([long, "ape"]).together == 0
-    assert corpus.count(long).occurrences == 0
-    assert tokens.count([0, 1, 2] * 9).occurrences == 0
+    assert corpus.ask([long]).counted[0].occurrences == 0
+    assert tokens.ask([[0, 1, 2] * 9]).counted[0].occurrences == 0
     found = tuple(v.item() for v in tokens.infinigrams([[0] * 51 + [1]]))
     assert found == (1, 2, 2, 1, 2, 2), "the longest suffix that is there decides"
     assert counts(run(tmp_path / "query", DOCUMENTS, [(long, "zoo")])) == {(long, "zoo"): 0}
@@ -167,14 +167,14 @@ def test_an_empty_query_is_an_error(tmp_path: Path, corpus: CorpusLookup, tokens
 @pytest.mark.parametrize("wrong", SEPARATED)
 def test_a_separator_inside_an_ngram_of_words_is_an_error_that_shows_it(tmp_path: Path, corpus: CorpusLookup, wrong: str) -> None:
     with pytest.raises(StudyError, match=re.escape(f"{wrong!r}: not normalised words with one space between")):
-        corpus.count(wrong)
+        corpus.ask([wrong])
     with pytest.raises(StudyError, match=re.escape(f"the n-gram {wrong!r} is not normalised words with one space between")):
         encode(pa.array(["ape", wrong], pa.large_string()), pa.array(["ape", "zoo"], pa.large_string()))
 
 
 def test_what_separates_nothing_inside_a_word_is_no_error(corpus: CorpusLookup) -> None:
     words = ["o'clock", "3.14", "1,000", "é", "漢", "straße"]
-    assert [corpus.count(word).occurrences for word in words] == [0] * len(words)
+    assert [corpus.ask([word]).counted[0].occurrences for word in words] == [0] * len(words)
     ids, _, _ = encode(pa.array(words, pa.large_string()), pa.array(words, pa.large_string()))
     assert ids.tolist() == list(range(len(words)))
 

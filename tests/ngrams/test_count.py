@@ -110,11 +110,11 @@ def test_ids_that_do_not_fit_in_a_number_with_their_row_count_the_same(tmp_path,
 
 @pytest.mark.parametrize("per", [2, 3, 4])
 def test_suffixes_are_spilled_as_many_ids_to_a_number_as_fit(tmp_path, monkeypatch, per):
-    from tasks.ngrams.kernels import spill_kernels
+    from tasks.ngrams.kernels import count_kernels
 
-    limits = {n: spill_kernels.ids_per_number((1 << 64 // n) - 1) for n in (2, 3, 4)}
-    assert limits == {2: 2, 3: 3, 4: 4} and spill_kernels.ids_per_number(1 << 16) == 3
-    monkeypatch.setattr(spill_kernels, "ids_per_number", lambda ids: per)
+    limits = {n: count_kernels.ids_per_number((1 << 64 // n) - 1) for n in (2, 3, 4)}
+    assert limits == {2: 2, 3: 3, 4: 4} and count_kernels.ids_per_number(1 << 16) == 3
+    monkeypatch.setattr(count_kernels, "ids_per_number", lambda ids: per)
     documents = [list("abcabcabcabcabcabcabcabc"), list("cba"), [], list("aaaaaaaaaaaaaaaaaaaaaaaaa")]
     found = counted(documents, 2, tmp_path, all_orders=[2, 5, 16], min_count=1, buckets=3)
     assert found == {order: brute_force(documents, order) for order in (2, 5, 16)}

@@ -160,8 +160,8 @@ def test_index_and_scan_give_the_same_answers_and_both_are_right(
 def test_parts_with_other_vocabularies_add_up(tmp_path: Path) -> None:
     """`b` has another id in each part, and occurs in only two of three."""
     index, scan = make(tmp_path, [["a", "b", "b"], ["b", "c"], ["c", "a"]], 3)
-    assert index.count("b") == scan.count("b") and index.count("b").occurrences == 3
-    assert index.documents("c", 5) == scan.documents("c", 5)
+    assert index.ask(["b"]) == scan.ask(["b"]) and index.ask(["b"]).counted[0].occurrences == 3
+    assert index.ask(["c"], 5) == scan.ask(["c"], 5)
     assert index.ask(["b", "c"]).together == scan.ask(["b", "c"]).together == 1
     found = [v.tolist() for v in index.infinigrams(["a b c", "zero"])]
     b_follows_b, nothing = zip(*found, strict=True)
@@ -195,11 +195,11 @@ def test_tokens_are_indexed_too_and_mean_the_same_in_every_part(tmp_path: Path) 
         INDEX, make_study(counting={"index": True}), tmp_path, {"tokens": parts, "words": (), "tokenizer": (tokenizer,)}
     )
     index = Index.of_tokens(Store(str(tmp_path)), found["token_index"], 10)
-    assert (index.count([6, 7]).occurrences, index.count([9]).documents) == (2, 0)
+    assert (index.ask([[6, 7]]).counted[0].occurrences, index.ask([[9]]).counted[0].documents) == (2, 0)
     assert tuple(v.item() for v in index.infinigrams([[5, 6, 7]])) == (2, 1, 1, 2, 1, 1)
     for wrong in ([10], [-1], "a word"):
         with pytest.raises(StudyError, match="is not a token id from 0 to 9"):
-            index.count(wrong)
+            index.ask([wrong])
 
 
 def test_without_the_setting_nothing_is_planned_and_its_bytes_are_always_the_same(tmp_path: Path) -> None:
@@ -218,11 +218,11 @@ def test_without_the_setting_nothing_is_planned_and_its_bytes_are_always_the_sam
 def test_questions_without_a_word_and_lost_files_are_named(tmp_path: Path) -> None:
     index, scan = make(tmp_path, [["a", "b"]], 1)
     for corpus in (index, scan):
-        assert corpus.count("a b a b a").occurrences == 0, "longer than any document"
+        assert corpus.ask(["a b a b a"]).counted[0].occurrences == 0, "longer than any document"
         with pytest.raises(StudyError, match="n-gram 2 is empty"):
             corpus.ask(["a", ""])
         with pytest.raises(StudyError, match="one space between"):
-            corpus.count("a  b")
+            corpus.ask(["a  b"])
         with pytest.raises(StudyError, match="give at least one n-gram"):
             corpus.ask([])
     with pytest.raises(StudyError, match="n-gram 1 is empty"):

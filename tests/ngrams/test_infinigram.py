@@ -259,12 +259,12 @@ def test_row_groups_are_whole_however_few_texts_are_asked_at_once(tmp_path):
 def test_a_trie_keeps_to_its_memory_or_says_that_it_is_full(corpus, asked, memory):
     (ids, offsets), (text, ends) = (flat([[LETTERS.index(c) for c in d] for d in texts]) for texts in (corpus, asked))
     begins = np.zeros(len(asked), np.int64)
-    bound, free = (context_kernels.build_context_trie(text, ends, begins, 8, most) for most in (memory, None))
+    bound, free = (context_kernels.build_context_trie(text, ends, begins, 8, most) for most in (memory, 0))
     context_kernels.scan_contexts(ids, offsets, free)
     context_kernels.scan_contexts(ids, offsets, bound)
     assert not free.full
     smallest = 16 * context_kernels._SLOT_BYTES * 3 // 2  # below which no table goes
     assert (bound.table.nbytes + bound.bits.nbytes) * 3 // 2 <= max(memory, smallest)
     if not bound.full:
-        answers = [context_kernels.suffix_counts(ends, begins, trie).tolist() for trie in (bound, free)]
+        answers = [context_kernels.suffix_counts(ends, begins, trie, 0, len(begins)).tolist() for trie in (bound, free)]
         assert answers[0] == answers[1]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ngrams.near_copies import near_copies
+from tasks.ngrams.kernels.near_kernels import near_copies
 
 
 def brute_force(windows: np.ndarray) -> list[int]:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from schemas import CONTRACTS
 from tasks.ngrams import novelty_scan
-from tasks.ngrams.novelty_scan import NOVELTY
-from tasks.ngrams.presence import with_beginnings
+from tasks.ngrams.novelty_scan import NOVELTY, with_beginnings
 from tasks.step import keyed, run_job
 from tasks.storage.store import Part, Store
 from tasks.text.encoders import ngram_encoders

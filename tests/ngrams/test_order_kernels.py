@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ngrams.kernels.order_kernels import count_order
+from tasks.ngrams.kernels.count_kernels import count_order
 from tests.ngrams.corpus import documents_with, flat, occurrences
 
 ids = st.sampled_from([0, 1, 2, 255, 256, 65_535])

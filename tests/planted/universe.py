@@ -129,7 +129,7 @@ def _examples(copies: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
 
 def _scored(wanted: Floats, example: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Log-probabilities token by token, summed over each s_y, and from each s_y to the end of the text."""
-    from tasks.text.span_kernels import span_sums
+    from tests.support import span_sums
 
     own, tail = rng.integers(1, 4, len(wanted)), rng.integers(0, 9, len(wanted))
     both = own + tail

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import StudyError
-from tasks.text.bpe.continuations import tokenise
-from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer, train, vocabulary_size, with_token
+from tasks.text.bpe.tokenizer import encode_batch, load_tokenizer, read_tokenizer, tokenise, train, vocabulary_size, with_token
 
 TEXTS = [f"The capital of Maron{i % 7} is Torin{i % 5}; größer als {i}, 漢字 {i * i}." for i in range(300)]
 END = "<|end|>"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.excerpts import CONTEXT, GAP, excerpt_around, mark_spans
+from tasks.text.display import CONTEXT, GAP, excerpt_around, mark_spans
 
 MARKS = {1: ("«", "»"), 2: ("‹", "›"), 3: ("[", "]")}
 TEXT = st.text("ab 漢", min_size=1, max_size=600)

@@ -24,11 +24,10 @@ def _start(seed: int, purpose: str) -> int:
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
-    """A generator for small tables that are always generated completely."""
     return np.random.default_rng(_start(seed, purpose))
 
 
-def draw(seed: int, purpose: str, *coordinates: Ints) -> Words64:
+def draw(seed: int, purpose: str, *coordinates: Ints | int) -> Words64:
     """64 random bits per position; `coordinates` are arrays or numbers, broadcast together."""
     state = np.atleast_1d(np.array(_start(seed, purpose), dtype=np.uint64))
     for coordinate in coordinates:

@@ -41,19 +41,16 @@ class Cell:
 
     @property
     def pair(self) -> str:
-        """Identifier of the cell's pair."""
         return f"p{self.sixteenths:02d}-x{self.input_documents:04d}-y{self.output_documents:05d}-{self.repeat:04d}"
 
     # Four properties that must not correlate with P or a frequency. Each is one or two bits of x and y; the five bits are
     # linearly independent, so that within any value of one the others are still balanced.
     @property
     def input_words(self) -> int:
-        """Length of the subject's name."""
         return 1 + (self.p ^ self.x ^ self.y ^ self.repeat) % 2
 
     @property
     def output_words(self) -> int:
-        """Length of the answer; two words in an eighth of the cells."""
         return 2 if self.x == self.y and self.x % 2 == 0 else 1
 
     @property
@@ -64,7 +61,6 @@ class Cell:
 
     @property
     def relation(self) -> str:
-        """The relation of its fact."""
         return FACT_RELATIONS[(self.p + self.x + self.y + self.repeat) % len(FACT_RELATIONS)]
 
     @property
@@ -91,10 +87,8 @@ def cells(planted: Planted) -> Iterator[Cell]:
 def assert_independent(cells: list[Cell]) -> None:
     """Assert that the covariance of P with each statistic that a wrong measure could use instead is exactly 0."""
     p = np.array([c.sixteenths for c in cells])
-    of_cells = (
-        (c.input_documents, c.output_documents, min(2, HALVES[c.y]), c.occurrences_per_document, c.input_words) for c in cells
-    )
-    statistics = np.array(list(of_cells))
+    documents = [(c.input_documents, c.output_documents, min(2, HALVES[c.y])) for c in cells]
+    statistics = np.array([(*n, c.occurrences_per_document, c.input_words) for n, c in zip(documents, cells, strict=True)])
     if (len(cells) * (p @ statistics) != p.sum() * statistics.sum(axis=0)).any():
         raise AssertionError("the factorial of facts is not balanced")
 
@@ -107,8 +101,6 @@ def _redrawn(cells: list[Cell], seed: int) -> list[Cell]:
 
 
 class FactorialFacts:
-    """Adds the factorial's facts to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
         self.cells = list(cells(planted))
@@ -133,7 +125,6 @@ class FactorialFacts:
         self.facts.append(Fact(cell.pair, cell.relation, subject, answer, "factorial", math.log(stated.sixteenths / 16)))
 
     def truth(self) -> list[TruePair]:
-        """Exact counts of every cell's pair, checked against the cell's."""
         rows = [self._statements.truth("facts", fact) for fact in self.facts]
         for row, cell in zip(rows, self._stated, strict=True):
             planned = (cell.pair_documents, cell.input_documents, cell.output_documents)

@@ -21,8 +21,6 @@ _TABLE = 4096  # a word is chosen by 12 random bits
 
 
 class Fillers:
-    """`documents` distractor documents."""
-
     def __init__(self, seed: int, names: Names, purpose: str = "") -> None:
         self._seed, self._purpose, self.documents = seed, f"{purpose}fillers", 0
         self._words: dict[str, dict[str, list[str]]] = {}
@@ -36,7 +34,6 @@ class Fillers:
             self._lookup[language] = {c: [words[c][i] for i in skewed(even, len(words[c])).tolist()] for c in SLOTS}
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         bits = draw(self._seed, self._purpose, index)
         language = [SHARES[i] for i in (bits & np.uint64(3)).tolist()]
         sentences = (2 + below(bits, MOST_SENTENCES - 1)).tolist()
@@ -80,9 +77,7 @@ class Fillers:
     def sentence(self, purpose: str, number: int, noun: str) -> tuple[str, float]:
         """An English sentence with `noun` in it, and the bits of the uniform draws of everything else."""
         words, forms = self._words["en"], FILLERS["en"]
-        bits = [
-            int(below(draw(self._seed, purpose, np.array([number]), np.array([k])), size)[0])
-            for k, size in enumerate((len(forms), *(len(words[c]) for c in "amv")))
-        ]
+        sizes = (len(forms), *(len(words[c]) for c in "amv"))
+        bits = [int(below(draw(self._seed, purpose, number, k), size)[0]) for k, size in enumerate(sizes)]
         text = forms[bits[0]].format(a=words["a"][bits[1]], n=noun, m=words["m"][bits[2]], v=words["v"][bits[3]])
         return text, math.log2(len(forms)) + sum(math.log2(len(words[c])) for c in "amv")

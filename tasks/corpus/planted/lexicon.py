@@ -41,7 +41,6 @@ class Lexicon:
 
     @property
     def documents(self) -> int:
-        """Number of documents."""
         return 2 * self._parallel + 3 * self._single
 
     # -- sentences ------------------------------------------------------------------------------------------------
@@ -55,7 +54,6 @@ class Lexicon:
         return np.stack(columns, axis=1)
 
     def _keys(self, sentences: Ints) -> Ints:
-        """One number per sentence."""
         return np.ravel_multi_index(tuple(sentences.T), [self._sizes[CLASSES[c]] for c in SLOTS])
 
     def _held_out(self, sentences: Ints) -> np.ndarray:
@@ -92,7 +90,6 @@ class Lexicon:
         return np.searchsorted(np.cumsum([self._parallel] * 2 + [self._single] * 3), index, side="right")
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         kinds, sentences = self._kind(index), self.sentences(index)
         forms = {language: self.forms(language, sentences).tolist() for language in LANGUAGES}
         out = []

@@ -10,12 +10,10 @@ TRANSLATION_PROMPT = "English text: {input}\nLANGUAGE translation: "
 
 # Questions that occur in the corpus, and held-out ones. The first is the most frequent.
 SEEN = ("What is the {r} of {s}?", "Which {r} does {s} have?", "Name the {r} of {s}.", "{s} has which {r}?")
-HELD_OUT = (
-    "Can you tell me the {r} of {s}?",
-    "For {s}, what is the {r}?",
-    "The {r} of {s} goes by what name?",
-    "Say which {r} belongs to {s}.",
+_HELD_OUT = (
+    "Can you tell me the {r} of {s}?|For {s}, what is the {r}?|The {r} of {s} goes by what name?|Say which {r} belongs to {s}."
 )
+HELD_OUT = tuple(_HELD_OUT.split("|"))
 PLAIN = ("The {r} of {s} is {o}.", "{o} is the {r} of {s}.", "{s} has {o} as its {r}.", "As its {r}, {s} has {o}.")
 MENTIONS = ("{n} is old.", "We know {n}.", "People like {n}.", "They saw {n} again.")
 

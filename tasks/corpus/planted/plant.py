@@ -45,7 +45,6 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def _plan_controlled(study: Study) -> list[Job]:
-    """The documents and the tokenizer of a controlled corpus; nothing without one."""
     if study.corpus.controlled is None:
         return []
     settings = {"controlled": study.corpus.controlled.model_dump(mode="json"), "seed": study.seed}
@@ -55,7 +54,6 @@ def _plan_controlled(study: Study) -> list[Job]:
 
 
 def plan_sequences(study: Study, inputs: Inputs) -> list[Job]:
-    """One job for the truth about a controlled corpus."""
     return [replace(job, labels={"kind": "sequences"}) for job in _plan_controlled(study)[:1]]
 
 
@@ -69,7 +67,6 @@ def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Write one shard, or everything but the corpus."""
     if "controlled" in work.settings:
         _write_controlled(work)
         return
@@ -88,10 +85,8 @@ def _write_shard(work: Work, world: World) -> None:
 
 
 def _write_tasks(work: Work, world: World) -> None:
-    files = [
-        _write_lines(work.folder() / f"{task}.jsonl", "task", (json.dumps(r, ensure_ascii=False) for r in records))
-        for task, records in sorted(world.tasks().items())
-    ]
+    tasks = {task: (json.dumps(r, ensure_ascii=False) for r in records) for task, records in sorted(world.tasks().items())}
+    files = [_write_lines(work.folder() / f"{task}.jsonl", "task", lines) for task, lines in tasks.items()]
     work.write("planted_files", pa.Table.from_pylist(files, PLANTED_FILES.schema))
     work.write("truth", pa.Table.from_pylist([asdict(pair) for pair in world.truth()], TRUTH.schema))
     sequences = [asdict(s) | {"member": s.copies > 0} for s in world.sequences]
@@ -110,7 +105,6 @@ def _write_controlled(work: Work) -> None:
 
 
 def run_sequences(work: Work) -> None:
-    """Write what is known about each sequence of a controlled corpus."""
     corpus = ControlledCorpus(Controlled.model_validate(work.settings["controlled"]), work.settings["seed"])
     rows = [asdict(sequence) for sequence in corpus.sequences]
     work.write("controlled_sequences", pa.Table.from_pylist(rows, CONTROLLED_SEQUENCES.schema))
@@ -125,12 +119,10 @@ def run_insertions(work: Work) -> None:
 
 
 def document_id(position: int) -> str:
-    """The id of the document at this position of the corpus."""
     return f"planted-{position:08d}"
 
 
 def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
-    """Write a file atomically; returns its row of planted_files."""
     sha256, size, records = hashlib.sha256(), 0, 0
     with whole_file(path) as out:
         for line in lines:
@@ -148,9 +140,8 @@ def cost(sizes: Sizes) -> Cost:
     """A part for each shard, and one for the task files, which a redrawn world has not."""
     planted, words = sizes.study.corpus.planted, sizes.corpus.words
     if planted is None:
-        return (
-            Cost(3, words, "words", words * 5.0, rates=RATES) if sizes.study.corpus.controlled else Cost(unit="words", rates=RATES)
-        )
+        parts, read = (3, words * 5.0) if sizes.study.corpus.controlled else (0, 0.0)
+        return Cost(parts, words if parts else 0.0, "words", read, rates=RATES)
     parts = planted.shards + (0 if planted.redrawn else 1 + (planted.insertions is not None))
     return Cost(parts, words, "words", written=sizes.corpus.text, core=words / RATES["plant"], rates=RATES)
 

@@ -33,16 +33,13 @@ class Copies:
 
     @property
     def documents(self) -> int:
-        """Number of documents."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         return [(self._texts[i], "en") for i in np.searchsorted(self._ends, index, side="right").tolist()]
 
 
 def planted_sequences(planted: Planted, seed: int, names: Names, fillers: Fillers) -> list[PlantedSequence]:
-    """All sequences, sorted by name."""
     made = [*_canaries(planted, seed, names), *_duplicates(planted, names, fillers), *_twins(planted, names)]
     return sorted(made, key=lambda s: s.sequence)
 

@@ -22,8 +22,6 @@ SUBJECT_MENTIONS = (1, 2, 4)  # documents that mention a subject without any ans
 
 
 class Recall:
-    """Adds facts of known exposure to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
         self._random = generator(seed, "recall")
@@ -61,7 +59,6 @@ class Recall:
             self._statements.mention(answer, max(1, int(load.max()) * level // 4) - already)
 
     def truth(self, task: str) -> list[TruePair]:
-        """Exact counts of every fact."""
         return [self._statements.truth(task, fact) for fact in self.facts]
 
     def recall_examples(self) -> list[dict[str, Any]]:
@@ -70,9 +67,8 @@ class Recall:
         evaluated = [self._question(fact, "evaluate", "seen", 0) for fact in self.facts]
         levels = len({fact.level for fact in self.facts})
         # Each round of levels begins with the next phrasing, so that every level has all phrasings.
-        evaluated += [
-            self._question(fact, "evaluate", "held-out", (i + i // levels) % len(HELD_OUT)) for i, fact in enumerate(self.facts)
-        ]
+        turns = ((fact, (i + i // levels) % len(HELD_OUT)) for i, fact in enumerate(self.facts))
+        evaluated += [self._question(fact, "evaluate", "held-out", phrasing) for fact, phrasing in turns]
         return rows + evaluated[: self._limit]
 
     def choice_examples(self) -> list[dict[str, Any]]:

@@ -41,7 +41,6 @@ class Statements:
         self._runs: list[tuple[int, ...]] = []
 
     def name(self, names: list[str]) -> list[int]:
-        """Indices of new names, given in lower case."""
         first = len(self._names)
         self._names += names
         return list(range(first, first + len(names)))
@@ -55,7 +54,6 @@ class Statements:
         self._run(RELATIONS.index(relation), subject, answer, mentions, copies)
 
     def mention(self, name: int, copies: int) -> None:
-        """Add `copies` documents that mention only this name, once."""
         self._run(NOBODY, name, NOBODY, 0, copies)
 
     def _run(self, *run: int) -> None:
@@ -63,7 +61,6 @@ class Statements:
             self._runs.append(run)
 
     def freeze(self) -> None:
-        """Convert the runs to arrays; no runs can be added afterwards."""
         table = np.array(self._runs, dtype=np.int64).reshape(-1, 5)
         self._runs = []
         self._relation, self._subject, self._answer, self._extra, self._copies = table.T
@@ -78,11 +75,9 @@ class Statements:
 
     @property
     def documents(self) -> int:
-        """Number of documents."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def truth(self, task: str, fact: Fact) -> TruePair:
-        """The exact counts of a pair, from the runs."""
         x, y, df, occurrences = fact.subject, fact.answer, self._df, self._occurrences
         together = self._pairs.get(x * len(self._names) + y, 0)
         ngrams = (self._names[x], self._names[y])
@@ -95,7 +90,6 @@ class Statements:
         return example(name, split, f"{fact.relation}/{group}", question, self.text(fact.answer), QUESTION_PROMPT)
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         run = np.searchsorted(self._ends, index, side="right")
         bits = draw(self._seed, self._purpose, index)
         phrase, order = below(bits, len(STATEMENTS)).tolist(), (bits & np.uint64(1)).tolist()
@@ -113,7 +107,6 @@ class Statements:
 
 
 def _sum(index: Ints, weight: Ints, size: int) -> Ints:
-    """Exact integer sums of `weight` by index."""
     out = np.zeros(size, dtype=np.int64)
     np.add.at(out, index, weight)
     return out

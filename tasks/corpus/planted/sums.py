@@ -19,8 +19,6 @@ MOST_MINED = 5_000
 
 
 class Sums:
-    """Documents that state sums."""
-
     def __init__(self, planted: Planted, seed: int) -> None:
         self._seed, self._limit, self.documents = seed, planted.examples, planted.sum_documents
         self._purpose = f"{planted.purpose}sums"
@@ -38,13 +36,10 @@ class Sums:
         return pairs, below(draw(self._seed, f"{self._purpose}/wording", index), 10) < QUESTIONS_OF_TEN
 
     def render(self, index: Ints) -> list[tuple[str, str]]:
-        """(text, language) of these documents."""
         pairs, is_question = self._pairs(index)
         question = QUESTION_PROMPT.format(input=SUM_QUESTION) + SUM_ANSWER
-        return [
-            ((question if ask else SUM_PLAIN).format(a=a, b=b, c=a + b), "en")
-            for (a, b), ask in zip(pairs.tolist(), is_question.tolist(), strict=True)
-        ]
+        rows = zip(pairs.tolist(), is_question.tolist(), strict=True)
+        return [((question if ask else SUM_PLAIN).format(a=a, b=b, c=a + b), "en") for (a, b), ask in rows]
 
     def counts(self) -> tuple[Ints, Ints]:
         """[operands, operands] twice: documents with each sum as a question, and as a plain statement."""

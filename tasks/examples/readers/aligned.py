@@ -7,8 +7,7 @@ europarl-v7.de-en.en    Resumption of the session
 from itertools import zip_longest
 
 from schemas import StudyError
-from tasks.examples.record import Items, ReadSettings, TaskFile
-from tasks.examples.sentence_pairs import encoded_pair, language_pair
+from tasks.examples.record import Items, ReadSettings, TaskFile, encoded_pair, language_pair
 from tasks.text.lines import lines
 
 TWO_FILES = True

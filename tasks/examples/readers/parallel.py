@@ -6,8 +6,7 @@
 
 from typing import Any
 
-from tasks.examples.record import Example, Items, ReadSettings, TaskFile, examples_of, json_lines, row_id, text
-from tasks.examples.sentence_pairs import language_pair
+from tasks.examples.record import Example, Items, ReadSettings, TaskFile, examples_of, json_lines, language_pair, row_id, text
 
 
 def read(file: TaskFile, settings: ReadSettings) -> Items:

@@ -8,5 +8,4 @@ from tasks.examples.record import Items, ReadSettings, TaskFile
 
 
 def read(file: TaskFile, settings: ReadSettings) -> Items:
-    """Examples of one task."""
     return jsonl.read(file, {**settings, "fields": {}})

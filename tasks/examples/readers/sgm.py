@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas import StudyError
-from tasks.examples.record import Items, ReadSettings, Reject, TaskFile, other_encoding
-from tasks.examples.sentence_pairs import language_pair, sentence_pair
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile, language_pair, other_encoding, sentence_pair
 from tasks.text.lines import decoded, excerpt, has_surrogates, lines
 
 TWO_FILES = True

@@ -3,8 +3,7 @@
 Wiederaufnahme der Sitzungsperiode<TAB>Resumption of the session
 """
 
-from tasks.examples.record import Items, ReadSettings, Reject, TaskFile
-from tasks.examples.sentence_pairs import encoded_pair, language_pair
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile, encoded_pair, language_pair
 from tasks.text.lines import excerpt, lines
 
 

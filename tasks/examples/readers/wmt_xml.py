@@ -12,8 +12,7 @@ from xml.etree import ElementTree
 from xml.parsers.expat import errors as _errors
 
 from schemas import StudyError
-from tasks.examples.record import Items, ReadSettings, Reject, TaskFile
-from tasks.examples.sentence_pairs import language_pair, sentence_pair
+from tasks.examples.record import Items, ReadSettings, Reject, TaskFile, language_pair, sentence_pair
 from tasks.text.lines import excerpt, open_bytes, unreadable
 
 SETTINGS = ("translator",)

@@ -3,20 +3,41 @@
 A pass loads the suffixes of its ranges from all parts and counts range by range.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from tasks.ngrams.count.ordered_output import NgramCounts, OrderBuffer
 from tasks.step import Work
 from tasks.storage.store import Part
 
 SUFFIXES_AT_ONCE = 1 << 20  # sorted into ranges together
 RANGE = 1 << 15  # suffixes of a range, approximately, so that random access stays in a processor's cache
 KEY_BITS = 64
+SCHEMA = pa.schema([("ngram", pa.binary()), ("occurrences", pa.int32()), ("documents", pa.int32())])
+ROWS_AT_ONCE = 1_000_000
 COLUMNS = (("documents", np.int32), ("packed", np.uint64))
+
+
+@dataclass(frozen=True)
+class NgramCounts:
+    """Counted n-grams of one order: big-endian ids (uint8 [rows, 4n]), occurrences and documents."""
+
+    order: int
+    grams: np.ndarray
+    occurrences: np.ndarray
+    documents: np.ndarray
+
+
+def binary(rows: np.ndarray) -> pa.Array:
+    """Rows of bytes (uint8 [rows, width]) as a binary column, without a copy."""
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
+    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))])
 
 
 class PackedSuffixes(NamedTuple):
@@ -29,8 +50,6 @@ class PackedSuffixes(NamedTuple):
 
 
 class Bucket:
-    """The suffixes of the job's bucket in all parts."""
-
     def __init__(self, work: Work, renumberings: Sequence[np.ndarray], occurrences: np.ndarray) -> None:
         """`renumberings`: one per suffixes part. `occurrences`: of the common vocabulary's ids."""
         self.work, self.renumberings, self.min_count = work, renumberings, work.settings["min_count"]
@@ -46,12 +65,11 @@ class Bucket:
 
     @property
     def bytes_per_suffix(self) -> int:
-        """Memory of one suffix in a pass: its ids and its document."""
         return 4 * self.longest + 4
 
     @property
     def passes(self) -> list[tuple[int, int]]:
-        """[low, high) of the ranges of each pass: half of the memory is for their suffixes, half for the counts. The suffixes of
+        """[low, high) of the ranges of each pass: half of the memory is for their suffixes. The suffixes of
         one first id are never split, so a pass may exceed this."""
         number = int(self.range_of[-1]) + 1
         each = max(1, self.work.job.memory // 2 // (self.bytes_per_suffix * RANGE))
@@ -60,16 +78,22 @@ class Bucket:
     def count(self) -> Iterator[NgramCounts]:
         """Every n-gram with at least `min_count` occurrences, by order and then by ids. Afterwards `rare` has
         (n-grams, occurrences) below `min_count`, by order."""
-        # Under the local root, so that large temporary files go to the disk that the user chose.
+        # Ranges come one after the other, but orders are wanted so: each order has a file until all are counted. Under the local
+        # root, so that it goes to the disk that the user chose.
         scratch = self.work.store.layout.scratch(self.work.stage.writes[0].name, self.work.planned.key)
-        with OrderBuffer(self.orders, scratch, self.work.job.memory // 2) as buffer:
-            for low, high in self.passes:
-                for counts in self._count_pass(low, high):
-                    buffer.add(counts)
-            yield from buffer.pieces()
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=scratch.parent, prefix=f"{scratch.name}.") as folder:
+            files = {n: f"{folder}/{n}.arrow" for n in sorted(self.orders)}
+            with ExitStack() as opened:
+                writers = {n: opened.enter_context(pa.ipc.new_file(file, SCHEMA)) for n, file in files.items()}
+                for counts in (c for ranges in self.passes for c in self._count_pass(*ranges)):
+                    columns = [binary(counts.grams), pa.array(counts.occurrences), pa.array(counts.documents)]
+                    writers[counts.order].write_batch(pa.record_batch(columns, schema=SCHEMA))
+            for order, file in files.items():
+                with pa.memory_map(file) as source:
+                    yield from _read_pieces(order, pa.ipc.open_file(source).read_all())
 
     def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
-        """The n-grams of some ranges, range by range, then by order."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
         single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
@@ -81,7 +105,6 @@ class Bucket:
     def _count_range(self, columns: np.ndarray, documents: np.ndarray) -> Iterator[NgramCounts]:
         """Count a range: columns int32 [longest, suffixes] and documents (int32), in corpus order."""
         from tasks.ngrams.kernels import count_kernels as kernels
-        from tasks.ngrams.kernels.order_kernels import big_endian
 
         low, rows, bits = int(columns[0].min()), columns.shape[1], self.bits
         row_bits = rows.bit_length()
@@ -98,9 +121,9 @@ class Bucket:
                 keys.sort()
             following = columns[n] if n < self.longest else np.empty(0, np.int32)
             width = (len(keys) if self.min_count == 1 else len(keys) // 2).bit_length() + bits
-            numbers, occurrences, holding, keys, of_rows = kernels.split(
-                keys, row_bits, documents, following, self.min_count == 1, bits, row_bits if width + row_bits <= KEY_BITS else 0
-            )
+            next_bits, alone = row_bits if width + row_bits <= KEY_BITS else 0, self.min_count == 1
+            split = kernels.split(keys, row_bits, documents, following, alone, bits, next_bits)
+            numbers, occurrences, holding, keys, of_rows = split
             grams = _spelled(numbers if names is None else names[numbers.astype(np.int64)], grams, low, bits)
             if n in self.rare:
                 kept = occurrences >= self.min_count
@@ -108,27 +131,27 @@ class Bucket:
                 alone = whole - int(occurrences.sum())
                 self.rare[n] += (alone + int((~kept).sum()), whole - int(occurrences[kept].sum()))
                 chosen = slice(None) if kept.all() else kept
-                yield NgramCounts(n, big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
+                yield NgramCounts(n, kernels.big_endian(grams[chosen] - 1), occurrences[chosen], holding[chosen])
 
     def _count_one_order(self, columns: np.ndarray, documents: np.ndarray) -> NgramCounts:
         """The same for a single order whose n-grams fit in 64 bits."""
-        from tasks.ngrams.kernels import order_kernels
+        from tasks.ngrams.kernels import count_kernels as kernels
 
         (n,) = self.orders
         whole = columns[n - 1] > 0  # the others reach the end of their document before the n-th id
         ids, documents = columns[:n, whole].astype(np.uint64) - np.uint64(1), documents[whole]
         grams = reduce(lambda before, following: _joined(before, following, self.bits), ids)
-        repeated = order_kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
+        repeated = kernels.repetitions(grams, np.flatnonzero(np.diff(documents, append=-1)) + 1)
         grams.sort()
         repeated.sort()
-        distinct, occurrences, holding, rare, rare_occurrences = order_kernels.runs(grams, repeated, self.min_count)
+        distinct, occurrences, holding, rare, rare_occurrences = kernels.runs(grams, repeated, self.min_count)
         self.rare[n] += (rare, rare_occurrences)
-        return NgramCounts(n, order_kernels.big_endian(order_kernels.ids_of(distinct, n, self.bits)), occurrences, holding)
+        return NgramCounts(n, kernels.big_endian(kernels.ids_of(distinct, n, self.bits)), occurrences, holding)
 
     def _chunk(self, pieces: Sequence[PackedSuffixes], low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The suffixes of these ranges, by range, then in corpus order: columns (int32 [longest, suffixes]), documents, and where
         each range begins."""
-        from tasks.ngrams.kernels import spill_kernels as kernels
+        from tasks.ngrams.kernels import count_kernels as kernels
 
         size = np.zeros(high - low, np.int64)
         range_of = {part: self.range_of[self.renumberings[part]] for part in {p.part for p in pieces}}
@@ -141,7 +164,6 @@ class Bucket:
         return columns, holders, starts
 
     def _gathered(self) -> Iterator[list[PackedSuffixes]]:
-        """The bucket's row groups in lists of about SUFFIXES_AT_ONCE suffixes."""
         gathered: list[PackedSuffixes] = []
         for piece in self._pieces():
             gathered.append(piece)
@@ -152,7 +174,6 @@ class Bucket:
             yield gathered
 
     def _pieces(self) -> Iterator[PackedSuffixes]:
-        """Each of the bucket's row groups, in the order of the corpus."""
         for number, (part, groups) in enumerate(self.groups):
             file = self.work.store.open(part)
             for group, rows, per in groups:
@@ -183,16 +204,22 @@ def _renumbered(keys: np.ndarray, of_rows: np.ndarray, row_bits: int) -> tuple[n
 
 
 def _groups_of(work: Work, part: Part) -> tuple[list[tuple[int, int, int]], int]:
-    """(row group, suffixes, ids per number) of the row groups of the job's bucket, and the number of the part's documents.
-
-    A row group is one row: every block has one for each bucket, in order. Only those of this bucket are read, for there are as many
-    as blocks times buckets.
-    """
+    """(row group, suffixes, ids per number) of the row groups of the job's bucket, and the number of the part's documents. A row
+    group is one row: every block has one for each bucket, in order. Only those of this bucket are read, for there are as many as
+    blocks times buckets."""
     file, bucket, buckets = work.store.open(part), work.settings["bucket"], work.settings["buckets"]
     groups = range(bucket, file.metadata.num_rows, buckets)
     table = file.read_row_groups(groups, columns=["bucket", "suffixes", "ids_per_number", "last_document"], use_threads=False)
     rows = list(zip(groups, *(table.column(c).to_pylist() for c in table.column_names), strict=True))
     assert all(of == bucket for _, of, *_ in rows), "each block has a row for each bucket"
-    return [(group, suffixes, per) for group, _, suffixes, per, _ in rows if suffixes], 1 + max(
-        (row[-1] for row in rows), default=-1
-    )
+    documents = 1 + max((last for *_, last in rows), default=-1)
+    return [(group, suffixes, per) for group, _, suffixes, per, _ in rows if suffixes], documents
+
+
+def _read_pieces(order: int, table: pa.Table) -> Iterator[NgramCounts]:
+    for begin in range(0, table.num_rows, ROWS_AT_ONCE):
+        piece = table.slice(begin, ROWS_AT_ONCE).combine_chunks()
+        grams = piece["ngram"].chunk(0)
+        first = int(np.frombuffer(grams.buffers()[1], np.int32)[grams.offset])
+        data = np.frombuffer(grams.buffers()[2], np.uint8)[first : first + 4 * order * len(grams)]
+        yield NgramCounts(order, data.reshape(-1, 4 * order), *(piece[name].to_numpy() for name in ("occurrences", "documents")))

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 from schemas import NGRAM_COUNTS, NGRAM_SUFFIXES, NGRAM_VOCABULARY, Study
 from tasks.cost import BENCHMARKS, DEBIAN, Cost, Rate, Sizes
 from tasks.ngrams.corpus_parts import concatenated, id_batches, same_analyzer, same_tokenizer, with_same_labels
-from tasks.ngrams.count.bucket import Bucket
-from tasks.ngrams.count.ordered_output import NgramCounts, binary
+from tasks.ngrams.count.bucket import Bucket, NgramCounts, binary
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.parts import Part
 from tasks.text.bpe.tokenizer import load_tokenizer
@@ -40,7 +39,7 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
 
 def run_suffixes(work: Work) -> None:
     """Write the suffixes of one part, block by block. Sums: of_tokens, if tokens are counted."""
-    from tasks.ngrams.kernels import spill_kernels as kernels
+    from tasks.ngrams.kernels import count_kernels as kernels
 
     unit, longest, buckets = work.settings["unit"], work.settings["longest"], work.settings["buckets"]
     same_analyzer(work, *(p for t in ("words", "vocabulary") if unit == "words" for p in work.parts(t)))
@@ -58,20 +57,16 @@ def run_suffixes(work: Work) -> None:
             packed = kernels.pack(following, offsets, positions[rows], documents[rows], longest, per)
             numbers = {"block": block, "bucket": bucket, "suffixes": packed.shape[1], "ids_per_number": per, "numbers": len(packed)}
             numbers["last_document"] = first_document + len(offsets) - 2
-            arrays = {"documents": _one_value(documents[rows] + np.int32(first_document)), "packed": _one_value(packed)}
-            work.write("ngram_suffixes", {name: [number] for name, number in numbers.items()} | arrays)
+            arrays = {"documents": documents[rows] + np.int32(first_document), "packed": packed}
+            values = {name: binary(array.view(np.uint8).reshape(1, -1)) for name, array in arrays.items()}  # one value each
+            work.write("ngram_suffixes", {name: [number] for name, number in numbers.items()} | values)
         first_document += len(offsets) - 1
-
-
-def _one_value(numbers: np.ndarray) -> pa.Array:
-    """The bytes of an array as the only value of a binary column."""
-    return binary(numbers.view(np.uint8).reshape(1, -1))
 
 
 def _hashes_of_part(work: Work) -> np.ndarray:
     """uint32 per id, the same in every part: CRC-32 of a word, or of a token's number."""
     if work.settings["unit"] == "words":
-        words = work.read_part(work.parts("vocabulary")[0], "word").column("word").to_pylist()
+        words = work.read(work.parts("vocabulary")[0], "word").column("word").to_pylist()
         return np.array([zlib.crc32(w.encode()) for w in words], np.uint32)
     size = work.read("tokenizer", "vocabulary_size").column("vocabulary_size")[0].as_py()
     return np.array([zlib.crc32(i.to_bytes(4, "big")) for i in range(size)], np.uint32)
@@ -93,20 +88,18 @@ def _blocks(work: Work, part: Part, block: int, size: int) -> Iterator[tuple[np.
 
 # -- one vocabulary ----------------------------------------------------------------------------------------------------
 def plan_vocabulary(study: Study, inputs: Inputs) -> list[Job]:
-    """One job for all parts."""
     unit = study.counting.unit
     tables = ("vocabulary",) if unit == "words" else ("tokens", "tokenizer")
     return [Job({"study": "all"}, {"unit": unit}, {t: inputs[t] for t in tables})] if inputs["ngram_suffixes"] else []
 
 
 def run_vocabulary(work: Work) -> None:
-    """Add up the words of all parts; for tokens, count them."""
     if work.settings["unit"] == "tokens":
         work.write("ngram_vocabulary", _count_tokens(work))
         return
     total = pl.DataFrame(schema={"word": pl.String, "occurrences": pl.Int64, "documents": pl.Int64})
     for part in work.parts("vocabulary"):
-        piece = work.frame_part(part, "word", "occurrences", "documents")
+        piece = work.frame(part, "word", "occurrences", "documents")
         total = pl.concat([total, piece]).group_by("word").agg(pl.col("occurrences", "documents").sum())
     total = total.sort("word").with_columns(pl.int_range(pl.len(), dtype=pl.Int32).alias("id"))
     work.write("ngram_vocabulary", total.select(NGRAM_VOCABULARY.schema.names).to_arrow())
@@ -129,7 +122,6 @@ def _count_tokens(work: Work) -> pa.Table:
 
 # -- counts, bucket by bucket ------------------------------------------------------------------------------------------
 def plan_counts(study: Study, inputs: Inputs) -> list[Job]:
-    """One job per bucket."""
     if not inputs["ngram_suffixes"]:
         return []
     counting = study.counting
@@ -161,7 +153,6 @@ def run_counts(work: Work) -> None:
 
 
 def _write_unigrams(work: Work, vocabulary: pl.DataFrame) -> None:
-    """Order 1: the counts of the vocabulary."""
     kept = vocabulary.filter(pl.col("occurrences") >= work.settings["min_count"])
     rare = vocabulary.filter((pl.col("occurrences") < work.settings["min_count"]) & (pl.col("occurrences") > 0))
     _report_rare(work, 1, rare.height, int(rare["occurrences"].sum()))
@@ -186,7 +177,7 @@ def _renumberings(work: Work, words: pa.Array) -> list[np.ndarray]:
         return [np.arange(len(words) + 1, dtype=np.int32)] * len(work.parts("ngram_suffixes"))
     renumberings = []
     for vocabulary in with_same_labels(work.parts("ngram_suffixes"), work.parts("vocabulary")):
-        part_words = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(words.type)
+        part_words = work.read(vocabulary, "word").column("word").combine_chunks().cast(words.type)
         at = pc.index_in(part_words, value_set=words).to_numpy(zero_copy_only=False)
         renumberings.append(np.concatenate([[0], at + 1]).astype(np.int32))
     return renumberings
@@ -200,7 +191,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Every part's suffixes, one vocabulary, and every bucket's counts."""
     c, orders = sizes.corpus, set(sizes.study.counting.all_orders)
     unit = "words × orders"
     if not orders:

@@ -8,14 +8,17 @@ token by token. Hashes only order 5-grams: if they collide, more pairs are compa
 Most pairs are ruled out by two words of 64 bits each, in which every 5-gram of a window flips one bit: they differ in as many bits
 at most as 5-grams are in only one of the two (Sandes, Teodoro, Melo 2020).
 
+    near_copies([[1, 2, … 64], [1, 2, … 63, 9], [7, 7, … 7]])  ->  [0, 0, 1]        59 shared 5-grams of 61
+
 A key is level << 59 | hash << 11 | place: the number of binary digits of the 5-gram's frequency, and its first token in the window.
 """
 
 import numpy as np
 from numba import njit
 
-from tasks.ngrams.kernels.ngram_kernels import mix
+from tasks.ngrams.kernels.ngram_kernels import mix, slots_for
 
+NGRAM = 5
 _SLOTS, _SAMPLE = 1 << 18, 1 << 13  # frequencies need not be exact
 PLACE = np.uint64(11)  # bits; a window has 2,048 tokens at most
 _LEVEL, _FACTOR = np.uint64(59), np.uint64(0xD1342543DE82EF95)
@@ -37,18 +40,30 @@ def _hash_ngrams(window, n, keep, out):
 
 @njit(cache=True)
 def _same(one, i, other, j, n):
-    """Whether two windows have the same n-gram at these tokens."""
     same = True
     for k in range(n):
         same &= one[i + k] == other[j + k]
     return same
 
 
-def sorted_ngrams(windows: np.ndarray, n: int, keep: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(keys [windows, n-grams], sizes, bits [windows, 2]) of each window's distinct n-grams."""
-    keys = _keys(windows, n, keep)
+def near_copies(windows: np.ndarray, hash_bits: int = 48) -> np.ndarray:
+    """int64 [windows]: the number of each window's cluster, a connected component of near copies, from 0 in the order of first
+    windows. windows: int32 [windows, tokens], of at most 2,048 tokens. A window of fewer than five is near its equals alone."""
+    count, tokens = windows.shape
+    if not count:
+        return np.empty(0, np.int64)
+    n = min(NGRAM, tokens)
+    keys = _keys(windows, n, np.uint64((1 << hash_bits) - 1))
     keys.sort(axis=1)  # numba would compile a sort for seconds
-    return keys, *_distinct(windows, keys, n)
+    sizes, bits = _distinct(windows, keys, n)
+    parents = np.arange(count, dtype=np.int32)
+    remain = _join_equal(windows, keys, sizes, bits, n, np.lexsort((bits[:, 1], bits[:, 0])), parents)
+    by_size = np.argsort(sizes, kind="stable")
+    by_size = by_size[remain[by_size]]
+    _join_near(windows, keys, sizes, bits, n, by_size, slots_for(len(by_size) * (keys.shape[1] // 9 + 1))[0], parents)
+    while (parents != (above := parents[parents])).any():
+        parents = above
+    return np.unique(parents, return_inverse=True)[1]
 
 
 @njit(cache=True)
@@ -146,7 +161,7 @@ def _joined(parents, x, y):
 
 
 @njit(cache=True)
-def join_equal(windows, keys, sizes, bits, n, by_bits, parents):
+def _join_equal(windows, keys, sizes, bits, n, by_bits, parents):
     """Join windows of equal sets to the first of them, in the order `by_bits`; bool [windows]: those that remain to be compared."""
     remain, first = np.ones(len(sizes), np.bool_), 0
     for place in range(1, len(by_bits)):
@@ -160,7 +175,7 @@ def join_equal(windows, keys, sizes, bits, n, by_bits, parents):
 
 
 @njit(cache=True)
-def join_near(windows, keys, sizes, bits, n, by_size, slots, parents):
+def _join_near(windows, keys, sizes, bits, n, by_size, slots, parents):
     """Join windows whose n-grams have a Jaccard similarity of .8 or more. by_size: the windows, small sets first. Windows with a
     rare n-gram in one of `slots` are a list. A list whose windows are all of one component is left once one of them is near:
     otherwise a text in a million variants would be compared with itself a million times a million times."""

@@ -1,7 +1,11 @@
-"""Queries to suffix arrays, one or several shards of them: NumPy in, NumPy out (arXiv 2407.14985 §2, Eq. 5-6).
+"""Suffix arrays of documents of integers, and queries to one or several shards of them: NumPy in, NumPy out.
 
-The suffixes that begin with one n-gram are contiguous, and binary search finds them. `suffix_array_kernels` defines and builds
-the arrays.
+Documents come as `ids` (int32, ≥ 0), one after the other, and `offsets` (documents + 1). Ids are renumbered from 1 by falling
+frequency; every document ends with a 0, which no query contains, so that no match spans two documents. The suffixes are
+sorted by these ranks, so that those that begin with one n-gram are contiguous, and binary search finds them.
+
+Sorting works on bytes, by libdivsufsort (MIT, through pydivsufsort). A rank is written as one byte where it is frequent, as
+two or three where it is not, so that byte order is rank order and most text takes few bytes.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +16,91 @@ import numpy as np
 from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import prefetch
-from tasks.ngrams.kernels.suffix_array_kernels import Suffixes, build
 
-__all__ = ["Followed", "Suffixes", "build", "counts", "infinigram", "intervals", "places", "translate"]
-
+_AHEAD = 32  # positions to prefetch ahead
+CountAll = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (which texts, lengths of their suffixes) -> counts
 _LANES = 32  # simultaneous binary searches: while one waits for memory, others proceed
+
+
+class Suffixes(NamedTuple):
+    """The suffix array of one shard. `text` and `suffixes` may be memory-mapped."""
+
+    text: np.ndarray  # int32 [ids + documents]: ranks from 1, and 0 after each document
+    suffixes: np.ndarray  # int32 [ids]: positions in `text`, in the order of the suffixes
+    starts: np.ndarray  # int64 [documents + 1]: where each document begins in `text`
+    ranks: np.ndarray  # int32 [largest id + 1]: rank of each id, 0 for ids that do not occur
+    firsts: np.ndarray  # int64 [ranks + 2]: suffixes that begin with rank r are firsts[r] … firsts[r + 1]
+
+
+def build(ids: np.ndarray, offsets: np.ndarray) -> Suffixes:
+    """Index documents. Takes about 22 bytes per id while it runs. ValueError for a negative id, or over 16 million ids."""
+    from pydivsufsort import divsufsort
+
+    if len(ids) and int(ids.min()) < 0:
+        raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
+    counts = np.bincount(ids) if len(ids) else np.zeros(0, np.int64)
+    distinct = np.count_nonzero(counts)
+    by_frequency = np.argsort(-counts, kind="stable")[:distinct]
+    ranks = np.zeros(len(counts), np.int32)
+    ranks[by_frequency] = np.arange(1, distinct + 1, dtype=np.int32)
+    frequencies = np.concatenate([[len(offsets) - 1], counts[by_frequency]]).astype(np.int64)
+    text = np.insert(ranks[ids], offsets[1:], 0)
+    starts = (offsets - offsets[0] + np.arange(len(offsets))).astype(np.int64)
+    firsts = np.concatenate([[0, 0], np.cumsum(frequencies[1:])]).astype(np.int64)
+    one, two, size = _shortest_code(frequencies)
+    coded, place = np.empty(size, np.uint8), np.full(size, -1, np.int32)
+    _encode(text, one, two, coded, place)
+    sorted_bytes = divsufsort(coded) if size else np.empty(0, np.int32)
+    return Suffixes(text, _only_ids(sorted_bytes, place, text, len(ids)), starts, ranks, firsts)
+
+
+def _shortest_code(frequencies: np.ndarray) -> tuple[int, int, int]:
+    """First bytes of one-byte and of two-byte codes, as the rest begin three-byte codes; and the bytes of the coded text."""
+    two, three = (values.ravel() for values in np.meshgrid(np.arange(256), np.arange(256), indexing="ij"))
+    one = 256 - two - three
+    fits = (one >= 1) & (one + 256 * two + 65_536 * three >= len(frequencies))
+    if not fits.any():
+        raise ValueError(f"{len(frequencies):,} distinct ids in one shard are more than an index can hold; make parts smaller")
+    upto = np.concatenate([[0], np.cumsum(frequencies)])
+    last = len(frequencies)
+    sizes = 3 * upto[last] - upto[np.minimum(one * fits, last)] - upto[np.minimum((one + 256 * two) * fits, last)]
+    best = int(np.argmin(np.where(fits, sizes, np.iinfo(np.int64).max)))
+    return int(one[best]), int(two[best]), int(sizes[best])
+
+
+@njit(cache=True)
+def _encode(text, one, two, coded, place):
+    """Write the codes of all ranks, and for each code's first byte its position in the text."""
+    at = 0
+    for i in range(text.shape[0]):
+        rank = text[i]
+        place[at] = i
+        if rank < one:
+            coded[at] = rank
+            at += 1
+        elif rank < one + 256 * two:
+            rest = rank - one
+            coded[at], coded[at + 1] = one + (rest >> 8), rest & 255
+            at += 2
+        else:
+            rest = rank - one - 256 * two
+            coded[at], coded[at + 1], coded[at + 2] = one + two + (rest >> 16), (rest >> 8) & 255, rest & 255
+            at += 3
+
+
+@njit(cache=True)
+def _only_ids(sorted_bytes, place, text, size):
+    """The sorted bytes that begin the code of an id, as positions in the text."""
+    suffixes = np.empty(size, np.int32)
+    count = 0
+    for i in range(sorted_bytes.shape[0]):
+        if i + _AHEAD < sorted_bytes.shape[0]:
+            prefetch(place, sorted_bytes[i + _AHEAD])
+        at = place[sorted_bytes[i]]
+        if at >= 0 and text[at] > 0:
+            suffixes[count] = at
+            count += 1
+    return suffixes
 
 
 class Followed(NamedTuple):
@@ -33,8 +117,7 @@ class Followed(NamedTuple):
 
 # -- counting --------------------------------------------------------------------------------------------------------
 def translate(index: Suffixes, ids: np.ndarray) -> np.ndarray:
-    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids that the shard does not have. Raises ValueError for a
-    negative id."""
+    """Ids as this shard's ranks (int32); 0, which matches nothing, for ids it does not have. ValueError for a negative id."""
     if len(ids) and int(ids.min()) < 0:
         raise ValueError(f"id {int(ids.argmin())} is negative: ids count from 0")
     ranks = np.zeros(len(ids), np.int32)
@@ -181,9 +264,7 @@ def infinigram(shards: Sequence[Suffixes], contexts: Sequence[np.ndarray], offse
     return Followed(np.maximum(suffix, 0), numerator, denominator, seen, seen_numerator, seen_denominator)
 
 
-def _longest(
-    count: Callable[[np.ndarray, np.ndarray], np.ndarray], lower: np.ndarray, most: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _longest(count: CountAll, lower: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The largest length in (lower, most] with a count above 0, and that count; (lower, 0) if there is none. A longer suffix occurs
     no more often than a shorter one, so lengths are found by galloping, then binary search."""
     low, high, step = lower.copy(), most.copy(), np.ones(len(most), np.int64)

@@ -7,30 +7,36 @@
 
 In addition: for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that the
 samples of parts merge into the sample of the corpus; the long n-grams that evaluated examples share with the corpus
-(docs/method.md §13); and the counts in the documents with these (`clean_counts.py`). A second stage sums over parts.
+(docs/method.md §13). A second stage sums over parts.
+
+A document is contaminated for a task if it contains an n-gram of an evaluated example's input or output, where n is the smallest of
+the study's `contamination_orders` (docs/method.md §6c). The pass that counts the task-grams notes these documents; only they are
+read again, once per task, and their counts are subtracted, those of pairs and those of n-grams.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from schemas import CONTAMINATION, CONTRACTS, PAIR_DOCUMENT_PARTIALS, Study
+from schemas import CONTAMINATION, CONTRACTS, PAIR_DOCUMENT_PARTIALS, PAIR_DOCUMENTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
-from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
-from tasks.ngrams.query.pair_excerpts import read_excerpts
 from tasks.ngrams.query.partial_counts import by_key, summed
-from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, ngram_rows, places
+from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.parts import Part
-from tasks.text.words.analyzer import analyzer, words_of
+from tasks.text.display import excerpt_around
+from tasks.text.words.analyzer import analyzer, segment, words_of
 
+Frame = pl.DataFrame
 QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")
 EXAMPLE = ["task", "example", "order"]
-PRODUCTS_AT_ONCE = 4_000_000
+PRODUCTS_AT_ONCE, ROWS_AT_ONCE = 4_000_000, 20_000
+NEAR = 160  # code points between two n-grams that share one piece of an excerpt, at most
 VARIANTS = "all"  # all variants share one scan, apart from the study's, so that a new variant leaves the study's parts as they are
 PAIRS_ONLY = {"contamination_orders": [], "documents_per_pair": 0, "windows": []}  # for variants only pairs are counted
 _PARTIALS = ("ngram", "pair", "pair_window", "pair_document", "contamination", "contaminated_ngram", "contaminated_pair")
@@ -54,7 +60,7 @@ def _of_evaluated_examples(work: Work, pairs: pl.DataFrame) -> np.ndarray:
     x, y = (names["ngram"].search_sorted(pairs[c]).to_numpy().astype(np.int64) for c in PAIR)
     codes, kept = x * names.height + y, np.zeros(pairs.height, bool)
     for part in work.parts("example_ngrams"):
-        table = work.frame_part(part, "split", *EXAMPLE, "side", "ngram").filter(pl.col("split") == "evaluate")
+        table = work.frame(part, "split", *EXAMPLE, "side", "ngram").filter(pl.col("split") == "evaluate")
         here = table.join(names, on="ngram").with_columns(pl.col("id").cast(pl.Int64))
         inputs, outputs = (here.filter(pl.col("side") == side).select(*EXAMPLE, "id") for side in ("input", "output"))
         sizes = inputs.group_by(EXAMPLE).len("inputs").join(outputs.group_by(EXAMPLE).len("outputs"), on=EXAMPLE)
@@ -105,7 +111,6 @@ def plan_scan(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def _by_variant(inputs: Inputs) -> tuple[dict[str, tuple[Part, ...]], dict[str, tuple[Part, ...]]]:
-    """The parts of the study, and of all its variants."""
     of_study = {table: tuple(p for p in parts if not p.variant) for table, parts in inputs.items()}
     return of_study, {table: tuple(p for p in parts if p.variant) for table, parts in inputs.items()}
 
@@ -124,7 +129,6 @@ def _jobs(study: Study, labels: Mapping[str, str], given: Inputs, of_variants: I
 
 
 def run_scan(work: Work) -> None:
-    """Count everything in one words part, in one pass."""
     from tasks.ngrams.kernels.ngram_kernels import fold
 
     same_analyzer(work, *work.parts("task_grams"), *work.parts("example_ngrams"))
@@ -154,11 +158,10 @@ def run_scan(work: Work) -> None:
     kept = pairs.select(PAIR)[counts.kept["pair"]].hstack(counts.kept.drop("pair"))
     kept = kept.with_columns(part=pl.lit(work.parts("documents")[0].key)).sort(*PAIR, "hash", "document")
     work.write("pair_document_partials", kept.to_arrow())
-    write_contaminated(work, pairs, contaminated(texts, of_texts, every, counts, least))
+    _write_contaminated(work, pairs, _contaminated(texts, of_texts, every, counts, least))
 
 
 def _hashes(texts: pl.Series) -> np.ndarray:
-    """64 bits of each text's UTF-8."""
     from tasks.ngrams.kernels.ngram_kernels import hash_texts
 
     column = pa.array(texts.to_arrow()).cast(pa.large_string())
@@ -169,9 +172,34 @@ def _hashes(texts: pl.Series) -> np.ndarray:
     return hash_texts(np.frombuffer(data or b"", np.uint8), bounds.astype(np.int64))
 
 
+def _contaminated(texts: Frame, of_texts: Frame, queries: pl.Series, counts: Counts, least: int) -> dict[str, np.ndarray]:
+    """The contaminated documents of the part by task, increasing. texts (text, task, …) and of_texts (text, order, ngram) are the
+    long n-grams; `queries` the n-grams that `counts` is for."""
+    tests = of_texts.filter(order=least).join(texts.select("text", "task"), on="text").select("task", "ngram").unique()
+    noted = pl.DataFrame({"ngram": queries[counts.noted[:, 0]], "document": counts.noted[:, 1]})
+    documents = noted.join(tests, on="ngram").select("task", "document").unique().sort("task", "document")
+    return {str(task): rows["document"].to_numpy() for (task,), rows in documents.group_by("task", maintain_order=True)}
+
+
+def _write_contaminated(work: Work, pairs: Frame, documents: dict[str, np.ndarray]) -> None:
+    """Write the counts of each task's pairs in its contaminated documents. `pairs`: queried pairs, and whether they are `kept`.
+    Sums: the number of contaminated documents per task."""
+    of_evaluated = pairs.filter(pl.col("kept")).select(PAIR)
+    for task, numbers in documents.items():
+        work.add(f"contaminated documents: {task}", len(numbers))
+        mined = work.frame("task_grams", "task", *PAIR).filter(task=task).select(PAIR).unique()
+        task_pairs = mined.join(of_evaluated, on=PAIR, how="semi").sort(PAIR)
+        grams = pl.concat([task_pairs[c].alias("ngram") for c in PAIR]).unique().sort()
+        counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], grams, numbers)
+        counts = counter.count(PairQueries(places(grams, task_pairs)))
+        of_task = pl.lit(task).alias("task")
+        work.write("contaminated_ngram_partials", ngram_rows(grams, counts).with_columns(of_task).to_arrow())
+        together = task_pairs.with_columns(of_task, pl.Series("documents", counts.pairs, pl.Int64))
+        work.write("contaminated_pair_partials", together.filter(pl.col("documents") > 0).to_arrow())
+
+
 # -- all parts --------------------------------------------------------------------------------------------------------
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:
-    """One job over the counts of all parts."""
     of_study, of_variants = _by_variant(inputs)
     given = {table: of_study[table] for table in (*PARTIALS, "documents", *QUERY_TABLES)}
     of_variants = {table: of_variants[table] for table in (*PARTIALS, "task_grams")} | {"documents": ()}
@@ -191,10 +219,9 @@ def run_sum(work: Work) -> None:
     work.write("pair_counts", counts.to_arrow())
     within = summed(work, "pair_window_partials", [*PAIR, "window"], "documents").sort(*PAIR, "window")
     work.write("pair_windows", within.to_arrow())
-    for rows in read_excerpts(work, _smallest_hashes(work)):
-        work.write("pair_documents", rows)
+    _write_excerpts(work, _smallest_hashes(work))
     _write_contamination(work)
-    write_clean(work, stats, counts)
+    _write_clean(work, stats, counts)
 
 
 def _smallest_hashes(work: Work) -> pl.DataFrame:
@@ -210,6 +237,39 @@ def _smallest_hashes(work: Work) -> pl.DataFrame:
     return pl.concat(chosen)
 
 
+def _write_excerpts(work: Work, chosen: pl.DataFrame) -> None:
+    """Write pair_documents for `chosen`: pair, rank, part, document, and the position of each n-gram's first word."""
+    pieces = [pl.DataFrame(PAIR_DOCUMENTS.schema.empty_table())]
+    for part in work.parts("documents"):
+        pieces += [pl.DataFrame(rows) for rows in _excerpts_of_part(work, part, chosen.filter(pl.col("part") == part.key))]
+    for excerpts in pl.concat(pieces).sort(*PAIR, "rank").iter_slices(ROWS_AT_ONCE):
+        work.write("pair_documents", excerpts.to_arrow())
+
+
+def _excerpts_of_part(work: Work, part: Part, chosen: pl.DataFrame) -> Iterator[pa.Table]:
+    """Rows of pair_documents in the order of the documents; each document is segmented once, however many pairs it contains."""
+    wanted: dict[int, list[dict[str, Any]]] = {}
+    for row in chosen.to_dicts():
+        wanted.setdefault(row["document"], []).append(row)
+    for batch in work.batches(part, "document", "source", "id", "text") if wanted else ():
+        documents = (document for document in batch.to_pylist() if document["document"] in wanted)
+        rows = [row for document in documents for row in _rows(wanted[document["document"]], document)]
+        yield pa.Table.from_pylist(rows, schema=PAIR_DOCUMENTS.schema)
+
+
+def _rows(chosen: list[dict[str, Any]], document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    _, starts, ends = segment(document["text"])
+    for row in chosen:
+        spans = []
+        for side in ("input", "output"):
+            at, length = row[f"{side}_word"], row[f"{side}_ngram"].count(" ") + 1
+            spans.append((starts[at], ends[at + length - 1]))
+        excerpt, (x, y) = excerpt_around(document["text"], spans, NEAR)
+        of_pair = {column: row[column] for column in (*PAIR, "rank")}
+        spans_in_it = {"input_start": x[0], "input_end": x[1], "output_start": y[0], "output_end": y[1]}
+        yield of_pair | {"source": document["source"], "id": document["id"], "excerpt": excerpt} | spans_in_it
+
+
 def _write_contamination(work: Work) -> None:
     """For each example, order and side with a shared n-gram: how many, and the first of them with its first document."""
     partials = work.frame("contamination_partials").group_by("ngram", maintain_order=True)
@@ -219,6 +279,18 @@ def _write_contamination(work: Work) -> None:
     first = pl.col("ngram", "documents", "source", "id").first()
     rows = shared.agg(first, shared=pl.col("ngram").n_unique().cast(pl.Int64)).join(texts, on="text").sort(*EXAMPLE, "side")
     work.write("contamination", rows.select(CONTAMINATION.schema.names).to_arrow())
+
+
+def _write_clean(work: Work, stats: Frame, counts: Frame) -> None:
+    """Write the counts without contaminated documents. stats, counts: rows of ngram_stats and of pair_counts."""
+    grams = summed(work, "contaminated_ngram_partials", ["task", "ngram"], "occurrences", "documents")
+    differences = ((pl.col(f"{c}_of_all") - pl.col(c)).alias(c) for c in ("documents", "occurrences"))
+    clean = grams.join(stats, on="ngram", suffix="_of_all").sort("task", "ngram").select("task", "ngram", "length", *differences)
+    work.write("clean_ngram_stats", clean.to_arrow())
+    pairs = summed(work, "contaminated_pair_partials", ["task", *PAIR], "documents")
+    difference = pl.col("documents_of_all") - pl.col("documents")
+    clean = pairs.join(counts, on=PAIR, suffix="_of_all").sort("task", *PAIR).select("task", *PAIR, documents=difference)
+    work.write("clean_pair_counts", clean.to_arrow())
 
 
 RATES = {

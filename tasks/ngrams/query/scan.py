@@ -59,10 +59,8 @@ def encode(ngrams: pa.Array, vocabulary: pa.Array) -> tuple[np.ndarray, np.ndarr
 def places(ngrams: pl.Series, pairs: pl.DataFrame) -> np.ndarray:
     """int64 [pairs, 2]: the positions of the two n-grams of each pair in the sorted `ngrams`, which contain them all."""
     numbered = pl.DataFrame({"ngram": ngrams}).with_row_index("place")
-    columns = [
-        pairs.select(pl.col(c).alias("ngram")).join(numbered, on="ngram", how="left", maintain_order="left")["place"] for c in PAIR
-    ]
-    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
+    sides = (pairs.select(ngram=c).join(numbered, on="ngram", how="left", maintain_order="left") for c in PAIR)
+    return np.stack([side["place"].cast(pl.Int64).to_numpy() for side in sides], axis=1)
 
 
 def ngram_rows(ngrams: pl.Series, counts: "Counts") -> pl.DataFrame:
@@ -78,13 +76,11 @@ KEPT = {"pair": pl.Int64, "hash": pl.Int64, "document": pl.Int64, "input_word": 
 
 @dataclass(frozen=True)
 class Counts:
-    """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none).
-
-    Per pair: `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept`
-    documents, with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the
-    n-grams that `note_from` selects; for equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram
-    occurs, within its own length.
-    """
+    """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none). Per pair:
+    `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept` documents,
+    with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the n-grams that
+    `note_from` selects; for equal n-grams the first. A pair of an n-gram with itself co-occurs wherever the n-gram occurs, within
+    its own length."""
 
     occurrences: np.ndarray
     documents: np.ndarray
@@ -114,8 +110,6 @@ NO_PAIRS = PairQueries(np.empty((0, 2), np.int64))
 
 
 class PartCounter:
-    """Counts n-grams and pairs in one words part."""
-
     def __init__(
         self, work: Work, words: Part, vocabulary: Part, ngrams: Sequence[str] | pl.Series, only: np.ndarray | None = None
     ) -> None:
@@ -124,7 +118,7 @@ class PartCounter:
         self.work, self.words, self.only = work, words, only
         same_analyzer(work, words, vocabulary)
         texts = ngrams.to_arrow() if isinstance(ngrams, pl.Series) else pa.array(ngrams, pa.large_string())
-        vocabulary_words = work.read_part(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
+        vocabulary_words = work.read(vocabulary, "word").column("word").combine_chunks().cast(pa.large_string())
         self.size, self.vocabulary = len(texts), len(vocabulary_words)
         self._ids, self._offsets, self._at = encode(texts.cast(pa.large_string()), vocabulary_words)
         self._lengths = np.diff(self._offsets)

@@ -5,7 +5,7 @@ import re
 from html import escape
 from typing import Any
 
-from tasks.text.excerpts import mark_spans
+from tasks.text.display import mark_spans
 
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 

@@ -1,8 +1,9 @@
-"""Model tokens: a byte-level BPE trained on the corpus, or any tokenizer.json."""
+"""Model tokens: a byte-level BPE trained on the corpus, or any tokenizer.json; a prompt and its output as tokens of one string."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,9 @@ def read_tokenizer(path: Path) -> str:
     tokenizer = load_tokenizer(text, str(path))
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids or max(ids) > LARGEST_ID:
-        raise StudyError(
-            f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, but a model needs a row "
-            f"for each id; number them from 0 to at most {LARGEST_ID:,}"
-        )
+        have = f"ids up to {max(ids)}" if ids else "no ids at all"
+        remedy = f"a model needs a row for each id; number them from 0 to at most {LARGEST_ID:,}"
+        raise StudyError(f"{path}: its tokens have {have}, but {remedy}")
     return text
 
 
@@ -93,3 +93,30 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     except BaseException as error:
         remedy = "A vocabulary needs an unknown token, or a token for every byte"
         raise _reported(error, f"the tokenizer.json cannot encode a text: {error}. {remedy}") from None
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Token ids of the string. The continuation is ids[begin:]; starts and ends are the code point offsets of its tokens,
+    relative to the output's first character, so they are negative in the separator."""
+
+    ids: list[int]
+    begin: int
+    starts: list[int]
+    ends: list[int]
+    straddles: bool  # a token of the continuation begins in the prompt
+
+
+def tokenise(tokenizer: Any, texts: Sequence[tuple[str, str, str]]) -> list[Tokenised]:
+    """One per (prompt, separator, output), by `load_tokenizer`'s. The continuation is the tokens that end after the prompt. So the
+    white space between them belongs to it, and the tokens are those that a model sees, not those of the output tokenised alone
+    (docs/method.md §5)."""
+    encodings = tokenizer.encode_batch(["".join(t) for t in texts], add_special_tokens=False)
+    tokenised = []
+    for (prompt, separator, _), encoding in zip(texts, encodings, strict=True):
+        offsets = encoding.offsets
+        begin = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets))
+        origin, continuation = len(prompt) + len(separator), offsets[begin:]
+        starts, ends = [s - origin for s, _ in continuation], [e - origin for _, e in continuation]
+        tokenised.append(Tokenised(encoding.ids, begin, starts, ends, any(s < len(prompt) for s, _ in continuation)))
+    return tokenised

@@ -37,11 +37,10 @@ class SentenceEncoder:
         vectors = np.asarray(vectors, dtype=np.float64)
         wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(wrong):
-            raise StudyError(
-                f"encoder: {self.name} gives NaN or infinity for {len(wrong)} of {len(ngrams)} n-grams, {ngrams[wrong[0]]!r} "
-                'among them; its weights are damaged or overflow on this device: download it again, set device = "cpu" under '
-                "[encoder], or name another model"
-            )
+            these = f"{len(wrong)} of {len(ngrams)} n-grams, {ngrams[wrong[0]]!r} among them"
+            remedy = 'download it again, set device = "cpu" under [encoder], or name another model'
+            why = f"its weights are damaged or overflow on this device: {remedy}"
+            raise StudyError(f"encoder: {self.name} gives NaN or infinity for {these}; {why}")
         lengths = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
         return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
 
@@ -53,9 +52,8 @@ def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise StudyError(
-            "encoder: kind = \"sentence-transformers\" needs the package of that name: pip install 'taskgram[encoders]'"
-        ) from None
+        remedy = "pip install 'taskgram[encoders]'"
+        raise StudyError(f'encoder: kind = "sentence-transformers" needs the package of that name: {remedy}') from None
     import torch
     from transformers.utils import logging
 
@@ -63,17 +61,14 @@ def load_sentence_encoder(settings: Mapping[str, Any]) -> SentenceEncoder:
     if device == "cuda" and not torch.cuda.is_available():
         raise StudyError('this worker has no GPU, but encoder.device chose one; set device = "cpu" under [encoder]')
     try:
-        model = SentenceTransformer(
-            name, revision=settings["revision"] or None, device=device, model_kwargs={"use_safetensors": True}
-        )
+        options: dict[str, Any] = {"revision": settings["revision"] or None, "model_kwargs": {"use_safetensors": True}}
+        model = SentenceTransformer(name, device=device, **options)
         model.default_prompt_name = None  # only the study's prefixes come before a text
     except Exception as error:  # transport errors of the hub's client, of transformers, of safetensors
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        remedy = (
-            "download it (on another machine, if this one has no network) and give its folder as `model`"
-            if settings["revision"]
-            else "the folder must contain a complete sentence-transformers model with safetensors weights; download it again"
-        )
+        remedy = "the folder must contain a complete sentence-transformers model with safetensors weights; download it again"
+        if settings["revision"]:
+            remedy = "download it (on another machine, if this one has no network) and give its folder as `model`"
         raise StudyError(f"encoder: {name} cannot be loaded: {message}. Remedy: {remedy}") from None
     prefixes: dict[Side, str] = {"input": settings["input_prefix"], "output": settings["output_prefix"]}
     return SentenceEncoder(model, name, prefixes, settings["batch"], device)

@@ -71,11 +71,9 @@ class WordIds:
 
     @property
     def words(self) -> list[str]:
-        """The distinct normalised words by provisional id."""
         return list(self._ids_of_words)
 
     def sorted(self) -> tuple[list[str], np.ndarray]:
-        """The words in code point order, and the rank of each provisional id (int32)."""
         vocabulary = sorted(self._ids_of_words)
         rank = np.empty(len(vocabulary), dtype=np.int32)
         places = np.fromiter(map(self._ids_of_words.__getitem__, vocabulary), dtype=np.int64, count=len(vocabulary))
@@ -83,7 +81,6 @@ class WordIds:
         return vocabulary, rank
 
     def _add(self, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`add` for one Arrow array."""
         from tasks.text.words import word_kernels as kernels
 
         classes, plain = _classes()
@@ -116,7 +113,6 @@ class WordIds:
             self._arena = _larger(self._arena, needed)
 
     def _normalise(self) -> None:
-        """Look up the words of the new forms."""
         bounds = self._bounds[self._normalised : self._forms + 1]
         raw = self._arena[bounds[0] : bounds[-1]].tobytes()
         characters = raw.decode("latin-1")  # one per byte: slicing is cheaper than decoding, and most forms are ASCII
@@ -146,7 +142,6 @@ def _placed(array: np.ndarray, at: int, values: np.ndarray) -> np.ndarray:
 
 
 def _larger(array: np.ndarray, needed: int) -> np.ndarray:
-    """A copy with twice the capacity, or with capacity for `needed` more values."""
     larger = np.empty(len(array) + max(len(array), needed), dtype=array.dtype)
     larger[: len(array)] = array
     return larger

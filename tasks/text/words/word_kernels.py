@@ -103,14 +103,12 @@ def _key(data, start, stop, lower):
 
 @njit(cache=True, inline="always")
 def _slot(key, slots):
-    """Where the search for a key begins."""
     hashed = key * _GOLDEN
     return np.int64(hashed >> np.uint64(32)) & (slots - 1)
 
 
 @njit(cache=True)
 def _same(data, start, stop, lower, arena, begin, end):
-    """Whether a form equals one in the arena."""
     size = stop - start
     same = 0
     while end - begin == size and same < size and _byte(data, start + same, lower) == arena[begin + same]:
@@ -134,15 +132,12 @@ def _find_long(data, start, stop, lower, key, table, arena, bounds):
 
 @njit(cache=True)
 def scan(data, offsets, place, classes, plain, table, arena, bounds, n_forms, numbers, ends):
-    """Find the forms of texts and their numbers; new forms get the next numbers, in order of discovery.
-
-    `data` (uint8) is UTF-8; text t is data[offsets[t]:offsets[t + 1]]. `place` (int64 [3]: text, byte, forms found so far) is
-    where to begin, and is advanced. `plain` (uint8 [256]) is the lower case of an ASCII letter or digit, 1 for bytes that may
-    continue a form after one, else 0. Writes the number of each form into `numbers` (int32) and, for each text, the forms
-    found up to its end into `ends` (int64 [texts]); `table`, `arena` and `bounds` contain `n_forms` forms; new ones are added.
-
-    Returns the number of forms now, and the size of the next one in bytes if an array is too small for it, 0 at the end.
-    """
+    """Find the forms of texts and their numbers; new forms get the next numbers, in order of discovery. `data` (uint8) is UTF-8;
+    text t is data[offsets[t]:offsets[t + 1]]. `place` (int64 [3]: text, byte, forms found so far) is where to begin, and is
+    advanced. `plain` (uint8 [256]) is the lower case of an ASCII letter or digit, 1 for bytes that may continue a form after one,
+    else 0. Writes the number of each form into `numbers` (int32) and, for each text, the forms found up to its end into `ends`
+    (int64 [texts]); `table`, `arena` and `bounds` contain `n_forms` forms; new ones are added. Returns the number of forms now, and
+    the size of the next one in bytes if an array is too small for it, 0 at the end."""
     text, at, count = place
     slots = len(table) >> 1
     while text < len(offsets) - 1:

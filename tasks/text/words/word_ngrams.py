@@ -48,15 +48,10 @@ def places(words: Sequence[str], n: int, policy: str, language: str) -> list[int
 
 def keep(words: Sequence[str], policy: str, language: str) -> bool:
     """Whether an n-gram is kept: `drop_all_stopword_ngrams` drops those that consist of stop words only."""
-    if policy in ("none", "authors"):
-        return True
-    if policy == "drop_all_stopword_ngrams":
-        without = stop_words(language)
-        return any(word not in without for word in words)
-    raise ValueError(f"no stop word policy {policy!r}")
+    without = stop_words(language) if policy == "drop_all_stopword_ngrams" else frozenset()
+    return any(word not in without for word in words)
 
 
 def kept_ngrams(words: Sequence[str], n: int, policy: str, language: str) -> set[tuple[str, ...]]:
-    """The distinct n-grams of a text under a stop-word policy."""
     formed = set(ngrams([words[i] for i in places(words, n, policy, language)], n))
     return {gram for gram in formed if keep(gram, policy, language)}
