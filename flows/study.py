@@ -13,7 +13,7 @@ from tasks.memorization.decide_claims import VERDICTS_STEP
 from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
-from tasks.models.capacity import CAPACITY
+from tasks.models.capacity_grid import CAPACITY
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT

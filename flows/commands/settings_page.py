@@ -67,8 +67,10 @@ def bases() -> list[dict[str, Any]]:
     other |= {"models": files["models"][::-1]}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
-    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}}
-    return [files, files | other, files | planted, {"name": "s", "corpus": {"controlled": {}}, "splits": {}, **runs}]
+    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}, "capacity": {}}
+    controlled = {"name": "s", "corpus": {"controlled": {}}, "splits": {}}
+    again = {"membership": {"models": [{"name": "w", "keep": 64}]}}
+    return [files, files | other, files | planted, controlled | runs, controlled | again]
 
 
 @cache
@@ -111,7 +113,7 @@ def in_words(changed: Sequence[str]) -> str:
     """The steps that compute again. "`read` →" is `read` and all that follow it."""
     first = [s.name for s in STEPS if s.name in changed and not {u.name for u in upstream(s, STEPS)} & {*changed}]
     spared = downstream({*first}, STEPS) - {*changed}
-    if len(changed) <= 3 or len(spared) > 4:
+    if len(changed) <= 3 or len(spared) > 8:
         return ", ".join(f"`{name}`" for name in changed) or "none"
     others = f", but not {', '.join(f'`{name}`' for name in NAMES if name in spared)}" if spared else ""
     return f"{', '.join(f'`{name}`' for name in first)} →{others}"

@@ -11,7 +11,7 @@ from schemas.settings.model_settings import TrainedNetwork
 REMOVALS = ("none", "memorized", "random", "matched")  # what is left out of the training, in the removal experiment
 
 
-class Cell(NamedTuple):
+class CapacityCell(NamedTuple):
     """One setting of the grid; its runs differ in their seeds."""
 
     hidden: int
@@ -58,7 +58,7 @@ class Capacity(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        lists: dict[str, tuple[Any, ...]] = {name: getattr(self, name) for name in Cell._fields if name != "corpus"}
+        lists: dict[str, tuple[Any, ...]] = {name: getattr(self, name) for name in CapacityCell._fields if name != "corpus"}
         lists |= {"corpora": self.corpora, "random_hidden": self.random_hidden, "random_sequences": self.random_sequences}
         for name, values in lists.items():
             if len(set(values)) != len(values) or not (values or name.startswith("random")):
@@ -85,9 +85,9 @@ class Capacity(Settings):
         return TrainedNetwork(hidden=hidden, **{name: getattr(self, name) for name in names})
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[CapacityCell]:
         """Every cell of the grid."""
-        return [Cell(*of) for of in product(self.hidden, self.corpora, self.epochs, self.weight_decay, self.dedup)]
+        return [CapacityCell(*of) for of in product(self.hidden, self.corpora, self.epochs, self.weight_decay, self.dedup)]
 
     @property
     def runs(self) -> int:

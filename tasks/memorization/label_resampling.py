@@ -128,7 +128,9 @@ def run(work: Work, rows: MetricRows) -> None:
     scores = scores.sort("run", "sequence", "draw")
     log_p, copies = (scores[name].to_numpy().reshape(-1, len(names), 3) for name in ("log_p", "copies"))
     x, differing = targets["log_p"].to_numpy().reshape(-1, 3, 1), targets["differing"].to_numpy().reshape(-1, 3)
-    given = "z given V"
+    given, leverage = "given V: there is no leverage of each sequence", _leverage(work, of.model, sequences)
+    if leverage is not None:
+        given, x = "given V and leverage", np.concatenate([x, np.repeat(leverage[:, None, None], 3, axis=1)], axis=2)
     whole, parts = redrawn(log_p, copies, x), without_some_runs(log_p, copies, x, scores["run"].unique().sort().to_numpy() // 4)
     groups = sequences["group"].to_numpy()
     for group in sorted(set(groups.tolist())):
@@ -149,6 +151,18 @@ def run(work: Work, rows: MetricRows) -> None:
         rows.add(NAME, "testable", Estimate(float(not reason)), note=reason, **more)
 
 
+def _leverage(work: Work, model: str, sequences: pl.DataFrame) -> Floats | None:
+    """float [sequences]: log of Gauss-Newton leverage at the middle damping, averaged over the runs that have a sequence; None if
+    that of a sequence is not known."""
+    table = work.frame("leverage", "model", "damping", "sequence", "gauss_newton").filter(model=model)
+    dampings = table["damping"].unique().sort()
+    if dampings.is_empty():
+        return None
+    mean = table.filter(damping=dampings[len(dampings) // 2]).group_by("sequence").agg(pl.col("gauss_newton").mean())
+    found = sequences.join(mean, on="sequence", how="left", maintain_order="left")["gauss_newton"]
+    return np.log(found.to_numpy()) if found.null_count() == 0 and float(found.min() or 0.0) > 0 else None  # type: ignore[arg-type]
+
+
 def settings(study: Study) -> dict[str, Any]:
     """Nothing: the runs decide."""
     return {}
@@ -159,5 +173,5 @@ def applies(study: Study) -> bool:
     return study.membership is not None and study.membership.redrawn > 0
 
 
-READS = ("controlled_sequences", "redrawn_targets", "redrawn_runs", "redrawn_scores")
+READS = ("controlled_sequences", "redrawn_targets", "redrawn_runs", "redrawn_scores", "leverage")
 MEASURE = Measure(NAME, READS, settings, run, cost=2.0, applies=applies, keeps_contaminated=True, of_tasks=False)

@@ -28,7 +28,7 @@ from tests.memorization.planted_truth import CLAIMS, Claim, PlantedTruth, panel_
 from tests.studies import REPOSITORY
 
 pytestmark = pytest.mark.slow
-RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "counterfactual", "redraw", "measure")
+RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "leverage", "counterfactual", "redraw", "measure")
 STUDY = """
 name = "tiny"
 workers = 0

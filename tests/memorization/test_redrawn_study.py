@@ -1,4 +1,4 @@
-"""A tiny study with redrawn targets, from plant to measures: who is trained on what, the positive control, and the same bytes whatever
+"""A tiny study with redrawn targets: who is trained on what, the positive control, and the same bytes whatever
 computes it."""
 
 from __future__ import annotations

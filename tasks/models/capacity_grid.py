@@ -22,7 +22,7 @@ import polars as pl
 
 from schemas import Study, StudyError
 from schemas.settings.capacity_settings import REMOVALS
-from schemas.tables.capacity import CAPACITY_RUNS
+from schemas.tables.capacity_table import CAPACITY_RUNS
 from tasks.cost import Cost, ModelSize, Sizes, training_flops
 from tasks.models.ensemble import NETWORK, RATES, Diverged, RunData, ScoredTraining
 from tasks.models.ladder import device_settings, resources

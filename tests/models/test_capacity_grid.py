@@ -22,7 +22,7 @@ from tasks.cluster.cluster import Cluster
 from tasks.corpus.encode import TOKENIZER
 from tasks.corpus.planted.plant import PLANT
 from tasks.cost import CorpusSize, Machine, Sizes
-from tasks.models.capacity import CAPACITY, CapacityCorpus, cost, nested, removed_sequences, summaries
+from tasks.models.capacity_grid import CAPACITY, CapacityCorpus, cost, nested, removed_sequences, summaries
 from tasks.models.ensemble import parameters_of
 from tasks.storage.store import Store
 from tests.support import read_rows, run_step, write_part
