@@ -212,7 +212,7 @@ def t6_strong(
     found = agreements(score[..., others], h, group[others], unit[others], draws, seed)
     rule = (
         f"refuted if the upper end of ρ* is below {IDENTICAL} over all or in a group with reliability ≥ {RELIABLE}; "
-        f"supported if all lower ends are above"
+        f"supported if all groups are as reliable, and all lower ends are above"
     )
     if not found or found[0].group or not found[0].decides:
         shown = f"{found[0].reliability:.2f}" if found and not found[0].group else "not defined"
@@ -224,7 +224,7 @@ def t6_strong(
         f"{kinds[best]}; within groups {within}; leverage times luck gives {ceiling:.2f}, R² of logarithms {explained:.2f}; "
         f"decided by {', '.join(a.group or 'all' for a in sure)}"
     )
-    verdict = decide(all(a.rho.low >= IDENTICAL for a in sure), any(a.rho.high < IDENTICAL for a in sure))
+    verdict = decide(all(a.decides and a.rho.low >= IDENTICAL for a in found), any(a.rho.high < IDENTICAL for a in sure))
     return Claim(name, *found[0].rho, ceiling, verdict, rule, note, "Spearman's ρ*"), found
 
 
