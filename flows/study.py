@@ -9,9 +9,9 @@ from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
+from tasks.memorization.decide_claims import VERDICTS_STEP
 from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
-from tasks.memorization.verdicts import VERDICTS_STEP
 from tasks.metrics.measure import MEASURE, with_measures
 from tasks.models.capacity_grid import CAPACITY
 from tasks.models.ensemble import ENSEMBLE

@@ -419,13 +419,16 @@ def t9(
     low, high = drawn.interval(float(share[0]), share[1:])
     worlds = min(draws, WORLDS)
     null = [central_share(*leverage_world(h, tokens, worlds, seed), np.ones((worlds, len(unit)))) for h in leverage]
-    medians, most = np.median(null, axis=1), float(np.quantile(null[best], (1 + LEVEL) / 2))
-    middle = float(medians[best])
+    medians, most = np.median(null, axis=1), float(np.quantile(null[best], LEVEL))
+    mean = score.mean(axis=(0, 1))
+    rank = (leverage[best][mean > np.quantile(mean, HIGH)][:, None] > leverage[best]).mean()
     rule = (
-        "supported if the share is above .5 and above 99 % of worlds of leverage and luck, in which nothing is memorized; refuted "
-        "if it is below .5, or if most of these worlds are above .5 too, so that it tells nothing"
+        "supported if the share is above .5, and below in 99 % of worlds of leverage and luck, in which nothing is memorized; "
+        "refuted if it is below .5, or above .5 in most of these worlds, too: then it tells nothing"
     )
-    note = f"worlds of luck and other measures of leverage have {medians.min():.2f} to {medians.max():.2f}"
-    above = low > 0.5 and low > most
-    verdict = decide(above, not above and (high < 0.5 or middle > 0.5))
-    return Claim(name, float(share[0]), low, high, middle, verdict, rule, note, "share in the central 90 %")
+    note = (
+        f"worlds of luck and other measures of leverage have {medians.min():.2f} to {medians.max():.2f}; leverage of the highly "
+        f"memorized is above that of {100 * rank:.0f} % of all"
+    )
+    verdict = decide(low > 0.5 > most, high < 0.5 or medians[best] > 0.5)
+    return Claim(name, float(share[0]), low, high, float(medians[best]), verdict, rule, note, "share in the central 90 %")

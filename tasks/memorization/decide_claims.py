@@ -17,6 +17,8 @@ from schemas import Study
 from schemas.tables.verdicts import CLAIM_POINTS, CLAIMS, VERDICTS
 from tasks.cost import Cost, Rate, Sizes
 from tasks.memorization import claim_rules as rules
+from tasks.memorization.capacity_claims import t2, t4
+from tasks.memorization.capacity_runs import read_runs
 from tasks.memorization.claim_rules import Strings
 from tasks.memorization.claims import LEVEL, STATEMENTS, Claim, without_data
 from tasks.memorization.counterfactual import applies
@@ -33,7 +35,7 @@ CAPACITY = "capacity"
 OUTLIERS = ("leverage", "outlierness")
 
 
-class Point(NamedTuple):
+class ClaimPoint(NamedTuple):
     """A point of a figure, with its interval."""
 
     claim: str
@@ -55,7 +57,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
 
     return [
         *(Job({"ensemble": model}, settings, of(model)) for model in models),
-        Job({"claims": CAPACITY}, inputs={"capacity_runs": inputs.get("capacity_runs", ())}),
+        Job({"claims": CAPACITY}, {"seed": study.seed}, {"capacity_runs": inputs["capacity_runs"]}),
     ]
 
 
@@ -71,7 +73,7 @@ def run(work: Work) -> None:
     _write_claims(work, panel.model, claims, {c.claim: c.verdict for c in half})
     points.sort(key=lambda point: point[:3])  # stable: a series keeps its order
     number = [sum(p[:3] == q[:3] for q in points[:i]) for i, p in enumerate(points)]
-    columns = {name: [getattr(p, name) for p in points] for name in Point._fields} | {"model": [panel.model] * len(points)}
+    columns = {name: [getattr(p, name) for p in points] for name in ClaimPoint._fields} | {"model": [panel.model] * len(points)}
     arrays = [pa.array((columns | {"point": number})[f.name], f.type, from_pandas=True) for f in CLAIM_POINTS.schema]  # NaN is null
     work.write("claim_points", pa.table(arrays, schema=CLAIM_POINTS.schema))
 
@@ -97,16 +99,14 @@ def _row(claim: Claim) -> dict[str, Any]:
 def _claims_of_capacity(work: Work) -> list[Claim]:
     if not work.parts("capacity_runs"):
         return [without_data(claim, "the study has no [capacity]") for claim in OF_CAPACITY]
-    from tasks.memorization import capacity_claims, capacity_runs
-
-    runs = capacity_runs.read_runs(work)
-    return [capacity_claims.t2(runs), capacity_claims.t4(runs)]
+    runs = read_runs(work)
+    return [t2(runs), t4(runs)]
 
 
 # -- the claims of one model -------------------------------------------------------------------------------------------
 def _decide(
     panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], settings: Mapping[str, Any]
-) -> tuple[list[Claim], list[Point]]:
+) -> tuple[list[Claim], list[ClaimPoint]]:
     """All claims of a model, and the points of their figures."""
     fewest = min(
         int(side[:, panel.member].sum(axis=0).min(initial=len(panel.runs)))
@@ -143,9 +143,7 @@ def _decide(
     claims = [strong, expected, seventh, *eighth, ninth]
     extracted, sparsity = of.extracted.mean(axis=(0, 1)), of.sparsity.mean(axis=(0, 1))
     seen = {"score": m, "extraction": extracted, "leverage": h.mean(axis=(0, 1))}
-    points = [Point("T6 strong", "agreement", a.group or "all", a.reliability, a.rho, a.low, a.high) for a in found]
-    points += _twins(m, spill, group, twins, unit, more)
-    points += _copies(of, group, copies, more)
+    points = [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, a.rho, a.low, a.high) for a in found]
     points += _highly_memorized(of, seen["leverage"], tokens, settings["seed"])
     points += _density(seen, {"sparsity": sparsity, "in log p": of.inside.mean(axis=(0, 1))}, group, more)
     return claims, points
@@ -162,43 +160,17 @@ def _full(panel: EnsemblePanel) -> tuple[Floats, Floats]:
 # -- points of figures -------------------------------------------------------------------------------------------------
 def _mean_points(
     claim: str, figure: str, series: str, x: Floats, values: Floats, unit: Ints, more: Mapping[str, int]
-) -> Iterator[Point]:
+) -> Iterator[ClaimPoint]:
     """The mean of values at each x, with its interval."""
     for at in np.unique(x):
         here = x == at
         drawn = rules.resamples(unit[here], x[here].astype(str), more["draws"], more["seed"])
         means = (drawn.weights * values[here]).sum(axis=1) / drawn.weights.sum(axis=1)
         value = float(values[here].mean())
-        yield Point(claim, figure, series, float(at), value, *drawn.interval(value, means))
+        yield ClaimPoint(claim, figure, series, float(at), value, *drawn.interval(value, means))
 
 
-def _twins(m: Floats, spill: Floats, group: Strings, twins: Ints, unit: Ints, more: Mapping[str, int]) -> Iterator[Point]:
-    """M and ω of canaries, at k = 0, and of rings with k trained twins."""
-    here = np.isin(group, ("canary", "ring"))
-    yield from _mean_points("T7", "twins", "score", twins[here], m[here], unit[here], more)
-    for k in np.unique(twins[here]):
-        some = here & (twins == k)
-        drawn = rules.resamples(unit[some], group[some], more["draws"], more["seed"])
-        weights = np.concatenate([np.ones((1, int(some.sum()))), drawn.weights])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            omegas = 1 - (weights * spill[some]).sum(axis=1) / (weights * m[some]).sum(axis=1)
-        yield Point("T7", "twins", "specificity", float(k), float(omegas[0]), *drawn.interval(float(omegas[0]), omegas[1:]))
-
-
-def _copies(of: Halves, group: Strings, copies: Ints, more: Mapping[str, int]) -> Iterator[Point]:
-    """Scores and extraction by number of copies, in dense text and among canaries."""
-    for name in ("dense", "canary"):
-        here = np.isin(group, (name, f"{name}_copies"))
-        for claim, series, values in (
-            ("T8 leave-one-out", "score", of.one_out),
-            ("T8 leave-group-out", "score", of.group_out),
-            ("T8 leave-group-out", "extraction", of.extracted),
-        ):
-            mean = values.mean(axis=(0, 1))[here]
-            yield from _mean_points(claim, "copies", f"{name}: {series}", copies[here], mean, np.arange(len(mean)), more)
-
-
-def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> Iterator[Point]:
+def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> Iterator[ClaimPoint]:
     """Share of highly memorized sequences in each tenth of log p with them, of runs and of worlds of leverage and luck: Fig. 3b of
     arXiv 2106.03216 with its null."""
     worlds = rules.leverage_world(leverage, tokens, rules.WORLDS, seed) if np.isfinite(leverage).all() and len(leverage) else ()
@@ -209,10 +181,10 @@ def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> I
         for bin in range(10):
             share = (high & (tenth == bin)).sum(axis=1) / np.maximum(1, (tenth == bin).sum(axis=1))
             limits = np.quantile(share, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if worlds and m is worlds[0] else (np.nan, np.nan)
-            yield Point("T9", "highly memorized", series, bin / 10 + 0.05, float(share.mean()), *map(float, limits))
+            yield ClaimPoint("T9", "highly memorized", series, bin / 10 + 0.05, float(share.mean()), *map(float, limits))
 
 
-def _density(seen: Mapping[str, Floats], by: Mapping[str, Floats], group: Strings, more: Mapping[str, int]) -> Iterator[Point]:
+def _density(seen: Mapping[str, Floats], by: Mapping[str, Floats], group: Strings, more: Mapping[str, int]) -> Iterator[ClaimPoint]:
     """L7: score, extraction and leverage in fifths of the sparsity and of log p; of `dense` and `mismatch` in the densest third of
     the sequences, where the first says what is learned there and the second what is memorized."""
     for name, of in by.items():
