@@ -183,14 +183,14 @@ class Agreement(NamedTuple):
 
 def agreements(score: Floats, leverage: Floats, group: Strings, unit: Ints, draws: int, seed: int) -> list[Agreement]:
     """Over all sequences and within each group; intervals share LEVEL between those that are reliable."""
-    found = []
+    rows = []
     for name in ("", *sorted(set(group.tolist()))):
         here = (group == name) if name else np.ones(len(group), bool)
         m, h, drawn = score[..., here], leverage[..., here], resamples(unit[here], group[here], draws, seed)
         if here.sum() > 9 and not unusable(m=m, h=h):
-            found.append((name, drawn, *disattenuated(m, h, drawn.weights)))
-    tests = max(1, sum(reliability[0] >= RELIABLE for *_, reliability in found))
-    return [Agreement(name, drawn.bounds(rho, tests), float(reliability[0])) for name, drawn, rho, reliability in found]
+            rows.append((name, drawn, *disattenuated(m, h, drawn.weights)))
+    tests = max(1, sum(reliability[0] >= RELIABLE for *_, reliability in rows))
+    return [Agreement(name, drawn.bounds(rho, tests), float(reliability[0])) for name, drawn, rho, reliability in rows]
 
 
 def t6_strong(
@@ -209,23 +209,23 @@ def t6_strong(
         return without_data(name, reason), []
     best, others = best_leverage(score, leverage, seed)
     h = leverage[:, best][..., others]
-    found = agreements(score[..., others], h, group[others], unit[others], draws, seed)
+    by_group = agreements(score[..., others], h, group[others], unit[others], draws, seed)
     rule = (
         f"refuted if the upper end of ρ* is below {IDENTICAL} over all or in a group with reliability ≥ {RELIABLE}; "
         f"supported if all groups are as reliable, and all lower ends are above"
     )
-    if not found or found[0].group or not found[0].decides:
-        shown = f"{found[0].reliability:.2f}" if found and not found[0].group else "not defined"
-        return without_data(name, f"the reliability of the score, {shown}, is too low to correct for"), found
-    sure = [a for a in found if a.decides]
+    if not by_group or by_group[0].group or not by_group[0].decides:
+        shown = f"{by_group[0].reliability:.2f}" if by_group and not by_group[0].group else "not defined"
+        return without_data(name, f"the reliability of the score, {shown}, is too low to correct for"), by_group
+    sure = [a for a in by_group if a.decides]
     ceiling, explained = noise_ceiling(h.mean(axis=(0, 1)), tokens, seed)
-    within = ", ".join(f"{a.group} {a.rho.value:.2f}" for a in found if a.group)
+    within = ", ".join(f"{a.group} {a.rho.value:.2f}" for a in by_group if a.group)
     note = (
         f"{kinds[best]}; within groups {within}; leverage times luck gives {ceiling:.2f}, R² of logarithms {explained:.2f}; "
         f"decided by {', '.join(a.group or 'all' for a in sure)}"
     )
-    verdict = decide(all(a.decides and a.rho.low >= IDENTICAL for a in found), any(a.rho.high < IDENTICAL for a in sure))
-    return Claim(name, *found[0].rho, ceiling, verdict, rule, note, "Spearman's ρ*"), found
+    verdict = decide(all(a.decides and a.rho.low >= IDENTICAL for a in by_group), any(a.rho.high < IDENTICAL for a in sure))
+    return Claim(name, *by_group[0].rho, ceiling, verdict, rule, note, "Spearman's ρ*"), by_group
 
 
 def cross_fitted(covariates: Floats, outcome: Floats, unit: Ints, seed: int) -> Floats:
@@ -301,9 +301,8 @@ def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS
     """L3: is M of a ring whose one trained member teaches its twins as high as a canary's? All [n]; `ring`: such rings, else
     canaries. ω = 1 − Σ spill / Σ M says which of them teach."""
     name = "T7"
-    if reason := unusable(score=score) or ("" if ring.any() and not ring.all() else "no canaries or no lone rings"):
-        return without_data(name, reason)
-    if reason := "" if np.isfinite(spill).all() else "a sequence has no never-trained twin":
+    reason = unusable(score=score) or ("" if ring.any() and not ring.all() else "no canaries or no lone rings")
+    if reason := reason or ("" if np.isfinite(spill).all() else "a sequence has no never-trained twin"):
         return without_data(name, reason)
     fewest = min(len(np.unique(unit[side])) for side in (ring, ~ring))  # the smaller side has nearly all of the error
     drawn = resamples(unit, ring, draws, seed, fewest - 1)
@@ -312,23 +311,22 @@ def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS
         ratio = of_rings[0] / of_canaries[0] * ((~ring).sum() / ring.sum())
         rings, canaries = (drawn.bounds(1 - spilt / m) for m, spilt in (of_rings, of_canaries))
     high = drawn.bounds(ratio)
-    known = canaries.low > SPECIFIC and rings.high < SHARED
+    apart = canaries.low > SPECIFIC and rings.high < SHARED
     rule = (
         f"if ω of canaries is above {SPECIFIC} and of lone rings below {SHARED}: supported if the mean score of lone rings is "
         f"above {AS_HIGH} of a canary's, refuted if below"
     )
-    note = f"ω of canaries {canaries}, of lone rings {rings}" + ("" if known else "; ω does not tell them apart")
-    verdict = decide(known and high.low > AS_HIGH, known and high.high < AS_HIGH)
+    note = f"ω of canaries {canaries}, of lone rings {rings}" + ("" if apart else "; ω does not tell them apart")
+    verdict = decide(apart and high.low > AS_HIGH, apart and high.high < AS_HIGH)
     return Claim(name, *high, high.value * rings.value, verdict, rule, note, "of a canary's score")
 
 
 # -- T8: does the score see what is memorized in many copies? ----------------------------------------------------------
 def _slopes(values: Floats, copies: Ints, drawn: Resamples, log: bool) -> Bounds:
-    """Slope of the mean of each number of copies on log₂ d; or of its logarithm, where what cannot be told from 0 counts as its
+    """Slope of the mean of each number of copies on log₂ d; or of its logarithm, where what does not differ from 0 counts as its
     standard error."""
     numbers = np.unique(copies)
-    sums = [((copies == d) * drawn.weights, values) for d in numbers]
-    means = np.stack([(w * v).sum(axis=1) / w.sum(axis=1) for w, v in sums])
+    means = np.stack([Resamples(drawn.weights[:, copies == d], 0).mean(values[copies == d]) for d in numbers])
     if log:
         means = np.log(np.maximum(means, np.maximum(means[:, 1:].std(axis=1, keepdims=True), 1e-6)))
     x = np.log2(numbers) - np.log2(numbers).mean()
@@ -340,29 +338,27 @@ def t8(
 ) -> Claim:
     """L5: does the score fall with the number of copies, while extraction rises? score, extracted: [splits, 2, n], of canaries in
     copies and of dense sequences, these with one copy included; `dense`: which are."""
-    if reason := unusable(extraction=extracted) or ("" if np.isfinite(score).all() else "the score is not defined"):
+    if reason := unusable(score=score, extraction=extracted):
         return without_data(claim, reason)
-    if np.ptp(score) == 0:
-        return without_data(claim, "the score is the same for all sequences")
-    mean, share, found = score.mean(axis=(0, 1)), extracted.mean(axis=(0, 1)), []
+    mean, share, slopes = score.mean(axis=(0, 1)), extracted.mean(axis=(0, 1)), []
     for side in (dense, ~dense):
         here = side & (copies > 1)
         if len(np.unique(copies[here])) < 2:
             return without_data(claim, "duplicates have fewer than two numbers of copies")
         drawn = resamples(unit[here], copies[here], draws, seed)
-        found += [_slopes(mean[here], copies[here], drawn, True), _slopes(share[here], copies[here], drawn, False)]
+        slopes += [_slopes(mean[here], copies[here], drawn, True), _slopes(share[here], copies[here], drawn, False)]
     drawn = resamples(unit[dense], copies[dense], draws, seed)
     pairs = [(m[1 - a][dense], p[a][dense]) for m, p in zip(score, extracted, strict=True) for a in (0, 1)]
     area = drawn.bounds(np.mean([weighted_auc(m, p, drawn.weights) for m, p in pairs], axis=0))
-    slope, rises, other, rises_too = found
-    known = rises.low > 0 and rises_too.low > 0
+    slope, rises, other, rises_too = slopes
+    extracts = rises.low > 0 and rises_too.low > 0
     rule = (
         "if extraction rises with copies: supported if the score falls with log₂ d in dense text and among canaries, and its AUC "
         "for extraction in dense text is below .5; refuted if it rises in both and the AUC is above .5"
     )
-    note = f"of canaries {other}; AUC in dense text {area}" + ("" if known else "; extraction does not rise with copies")
-    falls = known and slope.high < 0 and other.high < 0 and area.high < 0.5
-    verdict = decide(falls, known and slope.low > 0 and other.low > 0 and area.low > 0.5)
+    note = f"of canaries {other}; AUC in dense text {area}" + ("" if extracts else "; extraction does not rise with copies")
+    falls = extracts and slope.high < 0 and other.high < 0 and area.high < 0.5
+    verdict = decide(falls, extracts and slope.low > 0 and other.low > 0 and area.low > 0.5)
     return Claim(claim, *slope, 0.0, verdict, rule, note, "log nats per doubling")
 
 

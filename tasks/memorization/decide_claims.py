@@ -124,7 +124,7 @@ def _decide(
     tokens = len(members["ids"][0]) - int(members["prefix"][0])
     score, m, spill = of.group_out, *_full(panel)
     single = copies == 1
-    strong, found = rules.t6_strong(
+    strong, agreements = rules.t6_strong(
         score[..., single], of.leverage[..., single], of.kinds, group[single], unit[single], tokens, **more
     )
     best = rules.best_leverage(score[..., single], of.leverage[..., single], settings["seed"])[0]
@@ -142,7 +142,7 @@ def _decide(
     ]
     ninth = rules.t9(of.one_out, of.inside, of.leverage.mean(axis=(0, 2)), best, tokens, group, unit, **more)
     claims = [strong, expected, seventh, *eighth, ninth]
-    points = [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, *a.rho) for a in found]
+    points = [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, *a.rho) for a in agreements]
     points += _highly_memorized(of, h.mean(axis=(0, 1)), tokens, settings["seed"])
     seen = {"score": of.group_out[0, 1], "extraction": of.extracted[0, 1], "leverage": h[0, 1]}
     points += _density(seen, {"sparsity": of.sparsity[0, 0], "in log p": of.inside[0, 0]}, group, more)

@@ -136,7 +136,7 @@ def test_without_weights_or_runs_or_scores_that_differ_claims_say_why(tmp_path: 
         ("inconclusive", "an arm has 4 runs; it takes 8")
     }
     assert {verdict for verdict, _ in reasons["scores"].values()} == {"inconclusive"}
-    assert reasons["scores"]["T8 leave-one-out"][1] == "the score is the same for all sequences"
+    assert reasons["scores"]["T8 leave-one-out"][1] == "score is the same for all sequences"
 
 
 def panel(z: np.ndarray, log_p: np.ndarray, paired: bool) -> EnsemblePanel:
