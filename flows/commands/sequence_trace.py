@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.corpus_questions import read_document
 from schemas import CONTRACTS
-from tasks.ngrams.lookup import CorpusLookup, Index, Scan
+from tasks.ngrams.index import CorpusLookup, Index, Scan
 from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.display import excerpt_around, one_line
