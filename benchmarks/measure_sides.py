@@ -1,4 +1,5 @@
-"""Statistics of measures: edit distances of tokens, the cluster bootstrap of a rank correlation, clusters of near copies."""
+"""Statistics of measures: edit distances of tokens, the cluster bootstrap of a rank correlation, clusters of near copies,
+counterfactual estimates of the runs of an ensemble."""
 
 from typing import Any
 
@@ -144,3 +145,111 @@ def same_but_for_misses(ours: Arrays, peers: Arrays) -> str:
     if (mine != mine[first]).any():
         return "near copies of LSH are no near copies"
     return "" if len(np.unique(theirs)) <= 1.1 * len(np.unique(mine)) else "LSH misses more than a tenth"
+
+
+# -- counterfactual estimates ------------------------------------------------------------------------------------------
+def ensemble(case: Case) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """(arms of 64 runs in complementary pairs: with d against 0 copies, with d against d − 1; log p [checkpoints, runs, sequences];
+    token accuracy [runs, sequences]; weights of the draws [draws, runs])."""
+    from tasks.memorization.run_contrasts import arms_of, run_weights
+
+    rng, runs, n = np.random.default_rng(0), case["runs_each"], case["sequences"]
+    copies, pairs = rng.choice([1, 2, 8], n), np.arange(runs // 2)[:, None]
+    middle = (pairs + rng.integers(0, 2, n)) % 2  # which pairs have d − 1 copies
+    have = np.where(middle == 1, np.maximum(1, copies - 1), copies)
+    first = rng.integers(0, 2, have.shape)
+    assigned = np.stack([have * first, have * (1 - first)], axis=1).reshape(runs, n)
+    log_p = -90 + 8 * rng.standard_normal((2, runs, n)) + 10 * np.log1p(assigned)
+    return arms_of(assigned, copies, True), log_p, rng.random((runs, n)), run_weights(runs, True, case["draws"], SEED)
+
+
+def contrasts(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """Ours, some sequences at a time."""
+    from tasks.memorization import run_contrasts as c
+
+    arms, log_p, accuracy, weights = ensemble(case)
+
+    def some(at: slice) -> Arrays:
+        group, one = (c.Arms(a.inside[:, at], a.outside[:, at], a.paired) for a in arms)
+        y, made = log_p[-1][:, at], {}
+        for name, values, side in (
+            ("group", y, group),
+            ("one", y, one),
+            ("accuracy", accuracy[:, at], group),
+            ("extraction", (accuracy[:, at] > 0.9).astype(float), group),
+            ("contextual", c.contextual_values(log_p[:, :, at], 1, group), group),
+        ):
+            made[name], made[f"{name} error"] = c.difference(values, side)
+        for name, ratio, side in (
+            ("exp", c.log_density_ratio, group),
+            ("one exp", c.log_density_ratio, one),
+            ("published", c.published_ratio, group),
+        ):
+            made[name], made[f"{name} error"] = ratio(y, side), c.bootstrap_error(ratio, y, side, weights)
+        return made | {"lira": c.lira_auc(y, group)}
+
+    def work(_: object) -> Arrays:
+        parts = [some(slice(at, at + 1_000)) for at in range(0, case["sequences"], 1_000)]
+        return {name: np.nan_to_num(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+
+    return BenchmarkSide(work, case["sequences"])
+
+
+def loop_over_sequences(corpora: Corpora, case: Case) -> BenchmarkSide:
+    """NumPy, as published (arXiv 2106.03216, `summarize.py`): a sequence at a time, of the first ones; a draw at a time."""
+    arms, log_p, accuracy, weights = ensemble(case)
+    resampled = [np.repeat(np.arange(len(w)), w.astype(int)) for w in weights]
+
+    def error(values: np.ndarray, inside: np.ndarray, outside: np.ndarray, paired: bool) -> float:
+        if paired:
+            gaps = np.where(inside, values, -values).reshape(-1, 2).sum(axis=1)[inside.reshape(-1, 2).any(axis=1)]
+            return float((gaps.var(ddof=1) / len(gaps)) ** 0.5)
+        return float(sum(values[side].var(ddof=1) / side.sum() for side in (inside, outside)) ** 0.5)
+
+    def log_mean_exp(values: np.ndarray) -> float:
+        most = values.max(initial=-np.inf)
+        return float(most + np.log(np.exp(values - most).mean())) if len(values) else np.nan
+
+    def ratio(y: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> float:
+        return log_mean_exp(y[inside]) - log_mean_exp(y[outside])
+
+    def with_draws(y: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
+        drawn = np.array([ratio(y[runs], inside[runs], outside[runs]) for runs in resampled])
+        enough = np.isfinite(drawn).mean() >= 0.95
+        return ratio(y, inside, outside), float(np.nanstd(drawn, ddof=1)) if enough else 0.0
+
+    def attack(y: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> float:
+        fits = []
+        for side in (inside, outside):
+            others = [y[side & (np.arange(len(y)) != run)] for run in np.flatnonzero(side)]
+            fits.append(([o.mean() for o in others], [o.var(ddof=1) for o in others]))
+        (_, (mu, spread)), wins = fits, 0.0
+        for run, centre, variance in zip(y[inside], *fits[0], strict=True):
+            gain = ((y[outside] - centre) ** 2 - (run - centre) ** 2) / variance
+            gain -= ((y[outside] - mu) ** 2 - (run - np.array(mu)) ** 2) / spread
+            wins += (np.sign(gain) / 2 + 0.5).sum()
+        return float(wins / (inside.sum() * outside.sum()))
+
+    def one_sequence(i: int) -> dict[str, float]:
+        (group, one), y = arms, log_p[-1][:, i]
+        inside, outside, without, made = group.inside[:, i], group.outside[:, i], one.outside[:, i], {}
+        best = log_p[int(log_p[:, outside, i].mean(axis=1).argmax()), :, i]
+        for name, values, out, paired in (
+            ("group", y, outside, True),
+            ("one", y, without, False),
+            ("accuracy", accuracy[:, i], outside, True),
+            ("extraction", (accuracy[:, i] > 0.9).astype(float), outside, True),
+            ("contextual", np.where(outside, best, y), outside, True),
+        ):
+            made[name] = values[inside].mean() - values[out].mean()
+            made[f"{name} error"] = error(values, inside, out, paired)
+        few = outside & (np.cumsum(outside) <= max(1, round(inside.sum() / 9)))
+        for name, out in (("exp", outside), ("one exp", without), ("published", few)):
+            made[name], made[f"{name} error"] = with_draws(y, inside, out)
+        return made | {"lira": attack(y, inside, outside)}
+
+    def work(_: object) -> Arrays:
+        rows = [one_sequence(i) for i in range(case["peers"])]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    return BenchmarkSide(work, case["peers"])

@@ -22,11 +22,9 @@ def arrays(result: Any) -> Arrays:
 
 @dataclass(frozen=True)
 class BenchmarkSide:
-    """One way to do a row's work. Only `work` is timed; its argument is what `fresh` has made for this run.
-
-    `items`: the number of items in one run, or how to get it from the result. `answer`: arrays to compare with other sides'.
-    `check`: what is wrong with the result, or an empty text. `extra`: further figures.
-    """
+    """One way to do a row's work. Only `work` is timed; its argument is what `fresh` has made for this run. `items`: the number of
+    items in one run, or how to get it from the result. `answer`: arrays to compare with other sides'. `check`: what is wrong with
+    the result, or an empty text. `extra`: further figures."""
 
     work: Callable[[Any], Any]
     items: int | Callable[[Any], int]

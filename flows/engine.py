@@ -183,11 +183,9 @@ def _run_jobs(
 
 
 class _Turn:
-    """The calls of the jobs whose lease is free, taken one by one as workers become free.
-
-    mine: jobs that were called; held: jobs that another run computes; elsewhere: how many jobs of `absent`, the keys whose parts
-    did not exist at first, another run has finished meanwhile.
-    """
+    """The calls of the jobs whose lease is free, taken one by one as workers become free. mine: jobs that were called; held: jobs
+    that another run computes; elsewhere: how many jobs of `absent`, the keys whose parts did not exist at first, another run has
+    finished meanwhile."""
 
     def __init__(self, jobs: Iterable[PlannedJob], stage: PlannedStage, session: Session, absent: set[str]) -> None:
         self.jobs, self.stage, self.session, self.absent = jobs, stage, session, absent

@@ -30,11 +30,8 @@ PROXIES = "TASKGRAM_PROXIES"  # the user's proxies, while Prefect starts
 
 def prepare(root: str, *, verbose: bool = False, lasting: bool = False) -> None:
     """Set the variables that the user has not set. Prefect's home is under the root, unless PREFECT_API_URL names a server.
-
     lasting: for a server that outlives a run, which asks for the password in PREFECT_SERVER_API_AUTH_STRING, if there is one.
-
-    Prefect's log lines always go to its database and UI; to the terminal only if `verbose`.
-    """
+    Prefect's log lines always go to its database and UI; to the terminal only if `verbose`."""
     settings = {
         **WORKER_ENVIRONMENT,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -9,14 +9,18 @@ from tasks.evidence.evidence_step import EVIDENCE
 from tasks.examples.read import READ
 from tasks.memorization import MEASURES
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP
+from tasks.memorization.decide_claims import VERDICTS_STEP
 from tasks.memorization.membership import MEMBERSHIP_STEP
 from tasks.memorization.memorize import MEMORIZE
 from tasks.metrics.measure import MEASURE, with_measures
+from tasks.models.capacity_grid import CAPACITY
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
+from tasks.models.leverage import LEVERAGE_STEP
 from tasks.models.pretrain import MODELS
 from tasks.models.recite import RECITE
+from tasks.models.redraw import REDRAW
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
 from tasks.ngrams.count.count import COUNT
@@ -44,7 +48,11 @@ STEPS: tuple[Step, ...] = (
     MODELS,  # the ladder: trained here, or named
     MEMBERSHIP_STEP,  # which run of an ensemble is trained on what, if the study trains one
     ENSEMBLE,  # its runs, and how each scores every sequence
+    LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
+    REDRAW,  # targets drawn anew, and further runs on them
+    CAPACITY,  # a grid of sizes and corpora, if the study trains one
+    VERDICTS_STEP,  # what all that says about each claim
     WORDS,  # the words that are counted
     EXTRACT,  # n-grams of the examples
     EMBED,

@@ -40,7 +40,7 @@ class Terminal:
                 print(text, file=self.stream, flush=True)
 
     def progress(self, step: str, done: int, total: int) -> None:
-        if not self._progress:
+        if not self._progress or not total:
             return
         with self._lock:
             if step not in self._bars:
@@ -48,9 +48,9 @@ class Terminal:
             self._progress.update(self._bars[step], completed=done, total=total)
 
     def finished(self, outcome: Outcome) -> None:
-        """Replace a step's bar by its line."""
+        """Replace a step's bar by its line; a step that this study has no part of has none."""
         skipped = outcome.state == "skipped"
-        if skipped and not self.show_skipped:
+        if not outcome.parts or skipped and not self.show_skipped:
             return
         with self._lock:
             if self._progress and outcome.step in self._bars:

@@ -17,10 +17,13 @@ from schemas.tables.evidence import *
 from schemas.tables.examples import *
 from schemas.tables.generation_counts import *
 from schemas.tables.injections import *
+from schemas.tables.leverage import *
 from schemas.tables.metrics import *
 from schemas.tables.models import *
 from schemas.tables.ngram_counts import *
 from schemas.tables.prompt_scores import *
 from schemas.tables.recitations import *
+from schemas.tables.redrawn import *
 from schemas.tables.sequences import *
 from schemas.tables.task_counts import *
+from schemas.tables.verdicts import *

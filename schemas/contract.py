@@ -31,11 +31,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Balance:
-    """Two SQL scalars over the step's own and read tables that must be equal: what went in is what came out.
-
-    Besides the tables there is `sums`: one row (part, name, value) per number a part reported while it was made. Every table has
-    a column `part_key`, for conditions that hold within a part: the parts that one job writes have the same key.
-    """
+    """Two SQL scalars over the step's own and read tables that must be equal: what went in is what came out. Besides the tables
+    there is `sums`: one row (part, name, value) per number a part reported while it was made. Every table has a column `part_key`,
+    for conditions that hold within a part: the parts that one job writes have the same key."""
 
     left: str
     right: str

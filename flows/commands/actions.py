@@ -132,7 +132,7 @@ def words(options: argparse.Namespace) -> None:
 
 
 def trace(options: argparse.Namespace) -> None:
-    from flows.commands import example_trace, sequence_trace
+    from flows.commands import example_trace, run_trace, sequence_trace
     from flows.commands.trace_choice import trace
     from schemas import StudyError
 
@@ -141,6 +141,8 @@ def trace(options: argparse.Namespace) -> None:
     traced = trace(options.study, options.root, options.example)
     if options.json:
         _print_json(traced)
+    elif "twins" in traced:  # of a controlled corpus
+        run_trace.show(traced)
     elif "sequence" in traced:
         sequence_trace.show(traced, documents=options.documents)
     else:

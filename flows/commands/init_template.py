@@ -19,7 +19,7 @@ ALL = """\
 """
 GIVEN: dict[str, Any] = {"corpus.sources.name": "my-corpus", "corpus.sources.files": ["corpus/*.jsonl"], "models.name": "small"}
 GIVEN |= {"tasks.name": "questions", "tasks.family": "qa", "tasks.evaluate": ["questions.jsonl"]}
-GENERATED = ("corpus.planted", "corpus.controlled", "membership")  # tables of a study without [[corpus.sources]]
+GENERATED = ("corpus.planted", "corpus.controlled", "membership", "capacity")  # tables of a study without [[corpus.sources]]
 OPTIONAL = (*GENERATED, "corpus.planted.insertions", "membership.models", "splits", "variants")  # tables that a study need not have
 
 

@@ -146,7 +146,7 @@ def _counts(window: Row) -> Iterator[str]:
         yield f"entropy of the suffix: {window['entropy']:.1f} bits"
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
     """A plain table whose first column is text and whose others are numbers."""
     from rich import box
     from rich.table import Table
@@ -162,7 +162,7 @@ def _summary(window: Row) -> Table:
     """A line per model and checkpoint: how much of the suffix it gives, and what it says instead."""
     from rich.text import Text
 
-    table, length = _table("model", "step", "suffix log p", "right"), len(window["ids"]) - window["prefix"]
+    table, length = plain_table("model", "step", "suffix log p", "right"), len(window["ids"]) - window["prefix"]
     table.add_column("given the prefix, greedy decoding")
     for m in window["models"]:
         says, style = ("gives the suffix", "green") if m["first_miss"] is None else (_miss(window, m), "")
@@ -195,7 +195,7 @@ def _tokens(window: Row, models: Sequence[Row]) -> Table:
         log_p, rank, margin = m["log_probabilities"][at], m["ranks"][at], m["margins"][at]
         return Text(f"{log_p:.2f} {rank:>5,} {margin:+6.1f}".replace("-", "−"), "green" if rank == 1 else "")
 
-    table = _table("token", *(f"{one_line(m['model'])} {m['checkpoint']:,}\nlog p  rank margin" for m in models))
+    table = plain_table("token", *(f"{one_line(m['model'])} {m['checkpoint']:,}\nlog p  rank margin" for m in models))
     for at, token in enumerate(window["tokens"], 1):
         table.add_row(Text(f"{at:>3} {_dotted(token)}"), *(cell(m, at - 1) for m in models), end_section=at == window["prefix"])
     return table
@@ -206,13 +206,13 @@ def _measures(models: Sequence[Row]) -> Table:
     from rich.text import Text
 
     every = {k: v for m in models for k, v in m["measures"].items() if v is not None}
-    table = _table("measure", *(f"{one_line(m['model'])} {m['checkpoint']:,}" for m in models))
+    table = plain_table("measure", *(f"{one_line(m['model'])} {m['checkpoint']:,}" for m in models))
     for name in (name for name, value in every.items() if not isinstance(value, list)):
-        table.add_row(name.replace("_", " "), *(Text(_written(m["measures"].get(name))) for m in models))
+        table.add_row(name.replace("_", " "), *(Text(written(m["measures"].get(name))) for m in models))
     return table
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "–", True: "yes", False: "no"}[value]
     return one_line(value) if isinstance(value, str) else f"{value:.4g}".replace("-", "−")

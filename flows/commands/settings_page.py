@@ -67,14 +67,15 @@ def bases() -> list[dict[str, Any]]:
     other |= {"models": files["models"][::-1]}
     tasks = [{"name": "q", "family": "qa", "reader": "planted"}, {"name": "m", "family": "math", "reader": "planted"}]
     planted = {"corpus": {"planted": {"insertions": {}}}, "placebo": {"planted": {}}, "splits": {}, "tasks": tasks}
-    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}}
-    return [files, files | other, files | planted, {"name": "s", "corpus": {"controlled": {}}, "splits": {}, **runs}]
+    runs = {"membership": {"design": "examples", "folds": 4, "models": [{"name": "w"}]}, "capacity": {}}
+    controlled = {"name": "s", "corpus": {"controlled": {}}, "splits": {}}
+    again = {"membership": {"models": [{"name": "w", "keep": 64}]}}
+    return [files, files | other, files | planted, controlled | runs, controlled | again]
 
 
 @cache
 def reruns() -> dict[str, tuple[str, ...]]:
-    """By setting: the steps that compute again when it changes, in their order; for its example, in any of
-    the small studies."""
+    """By setting: the steps that compute again when it changes, in their order; for its example, in any of the small studies."""
     with TemporaryDirectory() as folder:
         example = {"id": "1", "input": "Which river?", "output": "Torin", "options": ["Torin", "Iska"], "answer": 0}
         for number, name in enumerate(("tasks", "questions", "train", "P36", "corpus", "large")):
@@ -112,7 +113,7 @@ def in_words(changed: Sequence[str]) -> str:
     """The steps that compute again. "`read` →" is `read` and all that follow it."""
     first = [s.name for s in STEPS if s.name in changed and not {u.name for u in upstream(s, STEPS)} & {*changed}]
     spared = downstream({*first}, STEPS) - {*changed}
-    if len(changed) <= 3 or len(spared) > 4:
+    if len(changed) <= 3 or len(spared) > 8:
         return ", ".join(f"`{name}`" for name in changed) or "none"
     others = f", but not {', '.join(f'`{name}`' for name in NAMES if name in spared)}" if spared else ""
     return f"{', '.join(f'`{name}`' for name in first)} →{others}"

@@ -16,11 +16,9 @@ from tasks.storage.validation import validate
 
 
 def describe(study: str, root: str) -> list[dict[str, Any]]:
-    """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path, and which parts were read again.
-
-    done: finished. stale: recorded, but the study or its inputs have changed since. failed: its last run failed.
-    missing: never run, or parts are gone.
-    """
+    """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path, and which parts were read again. done:
+    finished. stale: recorded, but the study or its inputs have changed since. failed: its last run failed. missing: never run, or
+    parts are gone."""
     settings = load_study(study_path(study))
     store = Store(root)
     recorded = recorded_steps(store, settings.name)
@@ -57,8 +55,9 @@ def _describe_step(planned: PlannedStep, store: Store, record: dict[str, Any]) -
 
 
 def table(steps: list[dict[str, Any]]) -> str:
+    """A line per step that the study has a part of."""
     lines = [f"{'step':<{WIDTH}} {'state':<8} {'parts':>6} {'rows':>12} {'bytes':>10} {'seconds':>9}  fingerprint   checks"]
-    for s in steps:
+    for s in (s for s in steps if s["parts"] or s["state"] != "done"):
         sums = f"{s['parts']:>6} {s['rows']:>12,} {size(s['bytes']):>10} {s['seconds']:>9.1f}"
         lines += [f"{s['step']:<{WIDTH}} {s['state']:<8} {sums}  {s['fingerprint'][:12]}  {s['validation']['checks'] or '-'}"]
         lines += [f"            {s['read_again']}"] if s["read_again"] else []
@@ -77,7 +76,8 @@ def results(study: str, root: str) -> tuple[str, str]:
     if unfinished or not store.fs.exists(page):
         raise StudyError(f"{settings.name} has no report that is up to date. Run: taskgram run {study}")
     outputs = {t: parts for p in plan.values() for t, parts in p.outputs.items()}
-    tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in ("metrics", "metric_family", "models")]
+    names = ("metrics", "metric_family", "models", "verdicts")
+    tables = [store.read(outputs[t], CONTRACTS[t].schema) for t in names if t in outputs]
     return results_table(*tables), page
 
 
@@ -108,11 +108,9 @@ def validate_all(study: str, root: str) -> list[str]:
 
 
 def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
-    """Delete parts, their files and manifests that no study under this root records; returns files and their bytes.
-
-    What this study would write is kept, too: a killed run has not recorded the parts it had finished. Raises StudyError while
-    another run works under this root, because its parts are not recorded yet; a run that starts meanwhile waits.
-    """
+    """Delete parts, their files and manifests that no study under this root records; returns files and their bytes. What this study
+    would write is kept, too: a killed run has not recorded the parts it had finished. Raises StudyError while another run works
+    under this root, because its parts are not recorded yet; a run that starts meanwhile waits."""
     settings, store = load_study(study_path(study)), Store(root)
     if dry_run:
         return _remove(settings, store, dry_run=True)

@@ -54,13 +54,29 @@ def _heading(f: Forecast) -> list[str]:
     ends = [(m.ends, m.name) for m in sizes.models if m.ends and any(t.new_tokens for t in sizes.tasks)]
     models = {text: ", ".join(n for e, n in ends if e == text) for text in dict(ends)}  # those that agree share a line
     more, free = f", {size(download)} to download" if download else "", f", {size(machine.disk)} free" if machine.disk else ""
+    asks = bool(sizes.tasks or sizes.models or sizes.study.membership is None)
     return [
+        *_trainings(f),
         f"corpus    {count(corpus.tokens)} tokens, {count(corpus.words)} words, {count(corpus.documents)} documents",
-        f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs",
-        f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints{more}",
+        *([f"tasks     {len(sizes.tasks)}, {count(examples)} evaluated examples, about {count(pairs)} mined pairs"] * asks),
+        *([f"models    {len(sizes.models)}, {sizes.checkpoints} checkpoints{more}"] * asks),
         *(f"answers   end at {printable(text)}: {of}" for text, of in models.items()),
         f"machine   {gpus}{machine.processes} of {machine.cores} cores, {size(machine.ram)} memory{free}",
     ]
+
+
+def _trainings(f: Forecast) -> list[str]:
+    """Of a study that compares runs: how many it trains, on how many tokens, and how long that takes one core or GPU."""
+    membership, costs, lines = f.sizes.study.membership, {s.step: s.cost for s in f.steps if s.parts}, []
+    if membership is None:
+        return []
+    models = len(membership.models)
+    what = {"ensemble": f"runs      {membership.runs} of {f'each of {models} networks' if models > 1 else 'a network'}"}
+    what["capacity"] = f"grid      {costs['capacity'].parts:,.0f} runs" if "capacity" in costs else ""
+    for cost, runs in ((costs[name], runs) for name, runs in what.items() if name in costs):
+        time = f"{duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all"
+        lines.append(f"{runs}, {count(cost.work)} {cost.unit}, {time}")
+    return lines
 
 
 def _missing(f: Forecast) -> list[str]:

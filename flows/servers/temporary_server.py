@@ -37,11 +37,9 @@ ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PRE
 
 
 class TemporaryServer:
-    """Starts a server and sets PREFECT_API_URL, unless that names one already. Create it before importing Prefect.
-
-    A killed server is restarted on the same socket, which stays open in this process: clients that connect meanwhile wait a few
-    seconds, and Prefect's clients repeat requests that were in progress.
-    """
+    """Starts a server and sets PREFECT_API_URL, unless that names one already. Create it before importing Prefect. A killed server
+    is restarted on the same socket, which stays open in this process: clients that connect meanwhile wait a few seconds, and
+    Prefect's clients repeat requests that were in progress."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None

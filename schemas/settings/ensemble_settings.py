@@ -9,6 +9,7 @@ from schemas.settings.model_settings import TrainedNetwork
 
 UNSEEN_TWINS = 2  # of each ring, never trained on
 PAIRED = 4  # runs that a design of pairs is made of: two pairs, one with d − 1 copies and one with d
+OUT_MODELS = 32  # runs without a sequence that targets are drawn from: the mean of fewer is too far from what a run predicts
 
 
 class Controlled(Settings):
@@ -105,6 +106,9 @@ class Membership(Settings):
         "run lacks all copies of the sequences of one; examples: K folds of single copies",
     )
     folds: int = value(10, "K; for designs with folds", ge=2, le=1_000)
+    redrawn: int = value(
+        0, "64: further runs of the first model, in half of which the suffix of a sequence is drawn anew; 0: none", ge=0
+    )
     seed: int = value(0, "of the design", ge=0)
     models: tuple[EnsembleModel, ...] = value((), "networks, each trained for every run")
 
@@ -118,12 +122,32 @@ class Membership(Settings):
         for model in self.models:
             if model.keep > self.runs:
                 raise ValueError(f"model {model.name!r}: keep = {model.keep} are more than all {self.runs} runs")
+        if self.redrawn:
+            self._check_redrawn()
         return self
+
+    def _check_redrawn(self) -> None:
+        start, kept = f"redrawn = {self.redrawn}", self.models[0].keep if self.models else 0
+        if self.design != "pairs":
+            raise ValueError(f'{start} is for design = "pairs"; set that, or redrawn = 0')
+        if self.redrawn % PAIRED or self.redrawn > self.runs:
+            raise ValueError(f"{start} is not a multiple of {PAIRED} up to runs = {self.runs}, whose pairs they repeat; change it")
+        if kept < 2 * OUT_MODELS:
+            problem = f"{start} needs the weights of {OUT_MODELS} runs without each sequence, and half of keep = {kept} are fewer"
+            raise ValueError(f"{problem}; set keep = {2 * OUT_MODELS} in the first of [[membership.models]], and as many runs")
 
     @property
     def block(self) -> int:
         """Runs that belong together: they are one part of each table."""
         return PAIRED if self.design == "pairs" else self.folds
+
+    @property
+    def networks(self) -> dict[str, tuple[str, ...]]:
+        """Models that differ in nothing but name, seed and kept weights, by the name of the first: the seeds of a network."""
+        alike: dict[str, list[str]] = {}
+        for model in self.models:
+            alike.setdefault(model.model_dump_json(exclude={"name", "seed", "keep"}), []).append(model.name)
+        return {names[0]: tuple(names) for names in alike.values()}
 
     def instances(self, controlled: Controlled) -> float:
         """Sequences, copies included, that a run is trained on, on average."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from schemas.errors import StudyError
 from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, value
+from schemas.settings.capacity_settings import Capacity
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
 from schemas.settings.ensemble_settings import Membership
@@ -109,6 +110,9 @@ class Study(Settings):
         None, "which sequences of the corpus the models have memorized, next to text they never saw"
     )
     membership: Membership | None = value(None, "many trainings on a controlled corpus, each with and without every sequence")
+    capacity: Capacity | None = value(
+        None, "a grid of trainings on a controlled corpus: does what memorizes more generalize better?"
+    )
     variants: tuple[Variant, ...] = value((), "the same measures with other stop words or another encoder")
     hardware: Hardware = Hardware()
     cluster: ClusterSettings = ClusterSettings()
@@ -171,6 +175,12 @@ class Study(Settings):
     def _controlled(self) -> Self:
         if self.membership and not self.corpus.controlled:
             raise ValueError("[membership] needs [corpus.controlled], the sequences that a run is trained on or not")
+        if self.capacity and not self.corpus.controlled:
+            raise ValueError("[capacity] needs [corpus.controlled], the sequences that its runs are trained on")
+        if self.capacity and self.capacity.removed and not (self.membership and self.membership.models):
+            raise ValueError(
+                "capacity.removed leaves out what a model of [membership] memorizes, and there is none; add [[membership.models]]"
+            )
         if self.corpus.controlled and self.tokenizer.file:
             raise ValueError("tokenizer.file: a controlled corpus has its own tokenizer, one token for each word; remove it")
         if self.placebo and self.placebo.controlled:

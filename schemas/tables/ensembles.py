@@ -1,6 +1,6 @@
 """Sequences of a controlled corpus, which run is trained on which, how each run scores all of them, and what follows from that."""
 
-from schemas.contract import Column, balance, boolean, float64, int32, int64, list_of, rows, string, table
+from schemas.contract import Column, Contract, balance, boolean, float64, int32, int64, list_of, rows, string, table
 
 GROUPS = ("dense", "rare", "ring", "canary", "mismatch", "dense_copies", "canary_copies", "rule")
 
@@ -56,41 +56,56 @@ MEMBERSHIP = table(
     ),
 )
 
-ENSEMBLE_RUNS = table(
-    "ensemble_runs by model run",
-    "One row per model and run: how it was trained.",
-    string("model", "name of the model in [membership]"),
-    int32("run", "number of the run", at_least=0),
-    int64("parameters", "trainable numbers", at_least=1),
-    int32("steps", "optimizer steps, equal for all runs of a model", at_least=1),
-    int32("instances", "sequences that it is trained on, copies included", at_least=1),
-    int64("seed", "of its initial weights", at_least=0),
-    int64("order_seed", "of the order of its data", at_least=0),
-    float64("loss", "mean loss of the last steps, nats per token; null if it diverged", nullable=True),
-    boolean("diverged", "its loss or a score was not finite: it has no scores"),
-    string("path", "folder of its weights in the root; empty unless [membership] names it"),
-    string("sha256", "hash of its weights, or empty"),
-    rows("diverged = (loss IS NULL) AND (path = '') = (sha256 = '')", "a run that ended has a loss"),
-)
+RUN_KEY = (string("model", "name of the model in [membership]"), int32("run", "number of the run", at_least=0))
 
-ENSEMBLE_SCORES = table(
+
+def runs_table(name: str, about: str) -> Contract:
+    """How each run of an ensemble was trained."""
+    return table(
+        f"{name} by model run",
+        about,
+        *RUN_KEY,
+        int64("parameters", "trainable numbers", at_least=1),
+        int32("steps", "optimizer steps, equal for all runs of a model", at_least=1),
+        int32("instances", "sequences that it is trained on, copies included", at_least=1),
+        int64("seed", "of its initial weights", at_least=0),
+        int64("order_seed", "of the order of its data", at_least=0),
+        float64("loss", "mean loss of the last steps, nats per token; null if it diverged", nullable=True),
+        boolean("diverged", "its loss or a score was not finite: it has no scores"),
+        string("path", "folder of its weights in the root; empty unless [membership] names it"),
+        string("sha256", "hash of its weights, or empty"),
+        rows("diverged = (loss IS NULL) AND (path = '') = (sha256 = '')", "a run that ended has a loss"),
+    )
+
+
+def scores_table(name: str, about: str, runs: str, *more: Column) -> Contract:
+    """How each run of the table `runs` scores suffixes. `name`: with its key; `more`: columns that come after the sequence."""
+    return table(
+        name,
+        about,
+        *RUN_KEY,
+        int64("checkpoint", "training step", at_least=1),
+        string("sequence", "name of the sequence"),
+        *more,
+        float64("log_p", "log p of its suffix after its prefix, in nats", at_most=1e-6),
+        list_of(boolean, "hits", "whether each suffix token is the likeliest"),
+        float64("accuracy", "share of the suffix tokens that are", between=(0, 1)),
+        boolean("extracted", "whether greedy decoding from the prefix gives the suffix: all are"),
+        rows("isfinite(log_p)", "a run that diverged has no scores"),
+        rows("extracted = list_bool_and(hits) AND extracted = (accuracy = 1)", "extracted are the suffixes that are all hits"),
+        balance(
+            f"(SELECT count(DISTINCT (model, run)) FROM {name.partition(' ')[0]})",
+            f"(SELECT count(*) FROM {runs} WHERE NOT diverged)",
+            "each run that ended has scores",
+        ),
+    )
+
+
+ENSEMBLE_RUNS = runs_table("ensemble_runs", "One row per model and run: how it was trained.")
+ENSEMBLE_SCORES = scores_table(
     "ensemble_scores by model run checkpoint sequence",
     "How a run scores the suffix of every sequence after its prefix, by one forward pass (docs/counterfactual.md).",
-    string("model", "name of the model in [membership]"),
-    int32("run", "number of the run", at_least=0),
-    int64("checkpoint", "training step", at_least=1),
-    string("sequence", "name of the sequence"),
-    float64("log_p", "log p of its suffix after its prefix, in nats", at_most=1e-6),
-    list_of(boolean, "hits", "whether each suffix token is the likeliest"),
-    float64("accuracy", "share of the suffix tokens that are", between=(0, 1)),
-    boolean("extracted", "whether greedy decoding from the prefix gives the suffix: all are"),
-    rows("isfinite(log_p)", "a run that diverged has no scores"),
-    rows("extracted = list_bool_and(hits) AND extracted = (accuracy = 1)", "extracted are the suffixes that are all hits"),
-    balance(
-        "(SELECT count(DISTINCT (model, run)) FROM ensemble_scores)",
-        "(SELECT count(*) FROM ensemble_runs WHERE NOT diverged)",
-        "each run that ended has scores",
-    ),
+    "ensemble_runs",
 )
 
 
@@ -112,10 +127,10 @@ COUNTERFACTUAL = table(
     float64("in_log_p", "mean log p of its suffix in the former, nats", nullable=True),
     float64("out_log_p", "in the latter", nullable=True),
     *_estimate("leave_group_out", "M: mean log p with all copies minus that without any, nats"),
-    float64("leave_group_out_exp", "the same of log-mean-exps over equal numbers of runs", nullable=True),
-    float64("leave_group_out_published", "the same of 90 % and 10 % of the runs, as published", nullable=True),
+    *_estimate("leave_group_out_exp", "the same of log-mean-exps over equal numbers of runs"),
+    *_estimate("leave_group_out_published", "the same of 90 % and 10 % of the runs, as published"),
     *_estimate("leave_one_out", "mean log p with all copies minus that with one less, nats"),
-    float64("leave_one_out_exp", "the same of log-mean-exps over equal numbers of runs", nullable=True),
+    *_estimate("leave_one_out_exp", "the same of log-mean-exps over equal numbers of runs"),
     *_estimate("contextual", "in_log_p minus the best out_log_p over training, nats"),
     int64("best_out_checkpoint", "training step of that", at_least=1),
     *_estimate("memorization", "Feldman-Zhang: difference of mean token accuracy"),

@@ -17,20 +17,22 @@ from schemas.tables.ensembles import COUNTERFACTUAL, COUNTERFACTUAL_INFLUENCE
 from tasks.cost import Cost, Rate, Sizes
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
 from tasks.memorization.run_contrasts import (
-    auc,
     best_outside,
+    bootstrap_error,
     contextual_values,
     difference,
-    likelihood_ratio,
+    lira_auc,
     log_density_ratio,
     mean,
     published_ratio,
+    run_weights,
 )
 from tasks.statistics import Floats
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 Columns = dict[str, Any]
 LN2 = float(np.log(2))
+DRAWS, SEED = 200, 0  # of the runs, for standard errors of log-mean-exps
 
 
 def applies(study: Study) -> bool:
@@ -56,7 +58,7 @@ def run(work: Work) -> None:
         if count:
             work.note(f"{panel.model}: {count} runs are left out: {reason}")
     for number, checkpoint in enumerate(panel.checkpoints):
-        columns, rows = estimates(panel, number)
+        columns, rows = estimates(panel, number, DRAWS)
         for contract, values in ((COUNTERFACTUAL, columns), (COUNTERFACTUAL_INFLUENCE, rows)):
             n = len(values["sequence"])
             values |= {"model": [panel.model] * n, "checkpoint": np.full(n, checkpoint, np.int64)}
@@ -64,8 +66,9 @@ def run(work: Work) -> None:
             work.write(contract.name, pa.table(arrays, schema=contract.schema))
 
 
-def estimates(panel: EnsemblePanel, at: int) -> tuple[Columns, Columns]:
-    """The columns of `counterfactual` and of `counterfactual_influence` at a checkpoint, by its number; NaN where not defined."""
+def estimates(panel: EnsemblePanel, at: int, draws: int = 0) -> tuple[Columns, Columns]:
+    """The columns of `counterfactual` and of `counterfactual_influence` at a checkpoint, by its number; NaN where not defined.
+    draws: of the runs, for the standard errors of log-mean-exps, which are NaN without."""
     group, one = panel.arms
     values = {name: of[at] for name, of in panel.values.items()}
     log_p, entropy = values["log_p"], panel.sequences["entropy"].to_numpy()
@@ -79,7 +82,13 @@ def estimates(panel: EnsemblePanel, at: int) -> tuple[Columns, Columns]:
     less = difference(log_p, one)
     made["leave_one_out"] = tuple(np.where(single, *both) for both in zip(made["leave_group_out"], less, strict=True))  # type: ignore[assignment]
     best, when = best_outside(panel.values["log_p"], group)
-    ratio = log_density_ratio(log_p, group)
+    weights = run_weights(len(log_p), panel.paired, draws, SEED)
+    for name, estimate, arms in (
+        ("leave_group_out_exp", log_density_ratio, group),
+        ("leave_group_out_published", published_ratio, group),
+        ("leave_one_out_exp", log_density_ratio, one),
+    ):
+        made[name] = estimate(log_p, arms), bootstrap_error(estimate, log_p, arms, weights)
     names = panel.sequences["sequence"].to_list()
     columns: Columns = {
         "sequence": names,
@@ -87,14 +96,11 @@ def estimates(panel: EnsemblePanel, at: int) -> tuple[Columns, Columns]:
         "out_runs": group.outside.sum(axis=0).astype(np.int32),
         "in_log_p": mean(log_p, group.inside),
         "out_log_p": mean(log_p, group.outside),
-        "leave_group_out_exp": ratio,
-        "leave_group_out_published": published_ratio(log_p, group),
-        "leave_one_out_exp": np.where(single, ratio, log_density_ratio(log_p, one)),
         "best_out_checkpoint": np.array(panel.checkpoints)[when],
         "simplicity": mean(values["accuracy"], group.inside) + mean(values["accuracy"], group.outside),
         "extracted_in": mean(values["extracted"], group.inside),
         "extracted_out": mean(values["extracted"], group.outside),
-        "lira": auc(likelihood_ratio(log_p, group), group),
+        "lira": lira_auc(log_p, group),
         "bits": np.maximum(made["leave_group_out"][0], 0.0) / LN2,
         "contextual_bits": np.maximum(made["contextual"][0], 0.0) / LN2,
         "generator_bits": np.maximum(mean(log_p, group.inside) / LN2 + entropy, 0.0),
@@ -136,7 +142,7 @@ def cost(sizes: Sizes) -> Cost:
 
 COUNTERFACTUAL_STEP = Step(
     "counterfactual",
-    version=1,
+    version=3,
     about="what runs that are trained on a sequence give, and runs without it do not",
     reads=READS,
     stages=(Stage(writes=(COUNTERFACTUAL, COUNTERFACTUAL_INFLUENCE), plan=plan, run=run),),

@@ -114,10 +114,8 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _losses(training: TrainingRun) -> tuple[Floats, Floats]:
-    """The loss of held-out text at each checkpoint and its draws, [draws, checkpoints]; and rows of when the run overfits.
-
-    Phantoms of a planted corpus are no text, so those of held-out documents decide for all samples.
-    """
+    """The loss of held-out text at each checkpoint and its draws, [draws, checkpoints]; and rows of when the run overfits. Phantoms
+    of a planted corpus are no text, so those of held-out documents decide for all samples."""
     none = np.empty(0, np.int64)
     held_out = next(
         (s for s in training.windows.samples() if s.name == HELD_OUT), WindowSample(training.windows, HELD_OUT, none, none)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -21,14 +21,15 @@ Estimates = tuple[Floats, Floats]  # values and standard errors
 
 @dataclass(frozen=True)
 class EnsemblePanel:
-    """The runs of one model that ended, and of pairs both. sequences: rows of `controlled_sequences`, by name; assigned, copies:
-    int [runs, sequences]; values: log_p, accuracy, extracted, each float [checkpoints, runs, sequences]; left_out: runs that are
-    not here, by reason."""
+    """The runs of one model that ended, and of pairs both. sequences: rows of `controlled_sequences`, by name; runs: their numbers;
+    assigned, copies: int [runs, sequences]; values: log_p, accuracy, extracted, each float [checkpoints, runs, sequences];
+    left_out: runs that are not here, by reason."""
 
     model: str
     parameters: int
     checkpoints: list[int]
     sequences: pl.DataFrame
+    runs: Ints
     assigned: Ints
     copies: Ints
     paired: bool
@@ -44,6 +45,11 @@ class EnsemblePanel:
     def arms(self) -> tuple[Arms, Arms]:
         """Leave-group-out and leave-one-out."""
         return arms_of(self.assigned, self.sequences["copies"].to_numpy(), self.paired)
+
+    def of_runs(self, rows: Ints | Bools) -> EnsemblePanel:
+        """The panel of some of its rows; whole pairs."""
+        values = {name: of[:, rows] for name, of in self.values.items()}
+        return replace(self, runs=self.runs[rows], assigned=self.assigned[rows], copies=self.copies[rows], values=values)
 
     def families(self) -> list[tuple[Ints, Ints, bool]]:
         """(members, never-trained twins, whether they are of one cycle) of each family that has members."""
@@ -109,6 +115,7 @@ def read_panel(work: Work, model: str) -> EnsemblePanel:
         int(runs["parameters"][0]),
         checkpoints,
         sequences,
+        runs["run"].to_numpy()[kept].astype(np.int64),
         assigned,
         copies,
         paired,

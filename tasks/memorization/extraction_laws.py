@@ -110,9 +110,7 @@ def _standardised(columns: Floats) -> Floats:
 
 def _separated(extracted: Mask, columns: Floats) -> bool:
     """Whether some direction has all extracted rows on one side, which sends a coefficient to infinity (Albert & Anderson 1984).
-
-    That is, whether Σ s x·b can be positive while no s x·b is negative; s = ±1.
-    """
+    That is, whether Σ s x·b can be positive while no s x·b is negative; s = ±1."""
     from scipy.optimize import linprog
 
     rows = np.unique(np.column_stack([extracted, np.ones(len(columns)), columns]), axis=0)
@@ -138,10 +136,8 @@ def run(work: Work, rows: MetricRows) -> None:
 def _curve(
     work: Work, rows: MetricRows, more: dict[str, Any], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int
 ) -> None:
-    """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms.
-
-    Phantoms at the same prefix or model; occurrences they do not have, and their entropy is not compared.
-    """
+    """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms. Phantoms
+    at the same prefix or model; occurrences they do not have, and their entropy is not compared."""
     values = np.unique(table.terms[:, term])
     if len(values) > 9:
         values = np.unique(np.quantile(table.terms[:, term], np.linspace(0, 1, 9)))

@@ -39,16 +39,16 @@ def paired_block(clusters: Ints, copies: Ints, block: int, seed: int) -> Ints:
 
 def fold_block(clusters: Ints, copies: Ints, block: int, seed: int, folds: int, by_example: bool) -> Ints:
     """int64 [folds, sequences]: copies in each run of a K-fold of clusters, or of single copies. Folds are as equal as can be."""
-    units = np.repeat(np.arange(len(clusters)), copies) if by_example else np.arange(len(clusters))
-    number = np.arange(len(units)) - np.searchsorted(units, units)  # of a copy
-    hashes = [
-        seeded_hash(seed, "folds", str(block), str(c), str(n))
-        for c, n in zip(clusters[units].tolist(), number.tolist(), strict=True)
-    ]
-    fold = np.empty(len(units), np.int64)
-    fold[np.argsort(np.array(hashes, np.int64), kind="stable")] = np.arange(len(units)) % folds
+    at, each = (np.repeat(of, copies) for of in (np.arange(len(clusters)), clusters))  # the sequence and the cluster of each copy
+    order = np.argsort(each, kind="stable")
+    number = np.empty_like(each)  # of a copy in its cluster
+    number[order] = np.arange(len(each)) - np.searchsorted(each[order], each[order])
+    cluster, unit = np.unique(np.stack([each, number if by_example else 0 * each]), axis=1, return_inverse=True)
+    hashes = [seeded_hash(seed, "folds", str(block), str(c), str(n)) for c, n in cluster.T.tolist()]
+    fold = np.empty(len(hashes), np.int64)
+    fold[np.argsort(np.array(hashes, np.int64), kind="stable")] = np.arange(len(hashes)) % folds
     held_out = np.zeros((folds, len(clusters)), np.int64)
-    np.add.at(held_out, (fold, units), 1 if by_example else copies)
+    np.add.at(held_out, (fold[unit], at), 1)
     return copies - held_out
 
 

@@ -32,9 +32,7 @@ Means = dict[tuple[str, int], Estimate]
 # -- difference in differences ------------------------------------------------------------------------------------------
 def profile(outcome: Floats, cohort: Ints, clusters: Ints, draws: int, seed: int) -> tuple[Effects, Means]:
     """τ(g, c) of each cohort but for c = g − 1; means over cohorts, weighted by their windows: ("effect", c − g), ("residual", 0).
-
-    outcome: [windows, checkpoints]; cohort: number of the first checkpoint after training on it, from 1, or −1 for never.
-    """
+    outcome: [windows, checkpoints]; cohort: number of the first checkpoint after training on it, from 1, or −1 for never."""
     count, checkpoints = int(clusters.max()) + 1, outcome.shape[1]
     of = np.stack([cohort == g for g in (-1, *range(1, checkpoints))], axis=1).astype(np.float64)  # [windows, never and cohorts]
     sums = sums_by(clusters, np.concatenate([of, (of[:, :, None] * outcome[:, None]).reshape(len(of), -1)], axis=1), count)

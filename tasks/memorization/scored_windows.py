@@ -65,9 +65,7 @@ class ScoredWindows:
 @dataclass(frozen=True)
 class WindowSample:
     """Windows of one sample, and the phantoms that they are compared with: rows of `windows`. Phantoms are compared with none.
-
-    `which`: columns of all its rows of `metrics`. Numbers are of arrays with a value for each of `windows`.
-    """
+    `which`: columns of all its rows of `metrics`. Numbers are of arrays with a value for each of `windows`."""
 
     windows: ScoredWindows
     name: str

@@ -29,10 +29,8 @@ def frequency_classes(ids: Ints) -> Classes:
 
 
 def matched_difference(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
-    """(M of the phantoms, excess of members), float64 [draws] each, matched by class; NaN where no class has both.
-
-    hits, sizes: [draws, members or phantoms, classes]. Classes that phantoms, or members, lack are left out of both.
-    """
+    """(M of the phantoms, excess of members), float64 [draws] each, matched by class; NaN where no class has both. hits, sizes:
+    [draws, members or phantoms, classes]. Classes that phantoms, or members, lack are left out of both."""
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = hits / sizes
         both = (sizes > 0).all(axis=1)

@@ -42,10 +42,8 @@ def quantile_bins(values: Floats, bins: int) -> Ints:
 
 
 def adjusted_means(rows: Floats, sums: Floats) -> Floats:
-    """Mean of each bin, adjusted for strata. rows, sums: (draws, strata, bins) → (draws, bins).
-
-    Bins that no chain of shared strata joins cannot be compared: such a draw is NaN, and so is a bin without rows.
-    """
+    """Mean of each bin, adjusted for strata. rows, sums: (draws, strata, bins) → (draws, bins). Bins that no chain of shared strata
+    joins cannot be compared: such a draw is NaN, and so is a bin without rows."""
     in_bin, in_stratum = rows.sum(axis=1), rows.sum(axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(in_stratum[:, :, None] > 0, rows / in_stratum[:, :, None], 0.0)

@@ -68,10 +68,8 @@ def plan_family(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_family(work: Work) -> None:
-    """Benjamini-Hochberg over Mem_n and Mem_Δ (Spearman, pair unit) at each task's first n and each model's last checkpoint.
-
-    A checkpoint is a point of a sweep, and sweeps are not in the family. Tests without a p are counted, not corrected for.
-    """
+    """Benjamini-Hochberg over Mem_n and Mem_Δ (Spearman, pair unit) at each task's first n and each model's last checkpoint. A
+    checkpoint is a point of a sweep, and sweeps are not in the family. Tests without a p are counted, not corrected for."""
     first = pl.DataFrame(list(work.settings["first_order"].items()), schema={"task": pl.String, "order": pl.Int16}, orient="row")
     table = work.frame("metrics", *METRICS.key, "p_value")
     table = table.filter(unit="pair", statistic="spearman", **QUALIFIERS | {"interval": "two_way"})
@@ -103,7 +101,7 @@ def cost(sizes: Sizes, measures: Sequence[Measure] = MEASURES) -> Cost:
 
 MEASURE = Step(
     "measure",
-    version=5,
+    version=6,
     about="What is memorized and what is generalized, as numbers with intervals.",
     reads=tuple(sorted({table for measure in MEASURES for table in measure.reads} | set(EVERY_MEASURE))),
     stages=(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,16 @@ from schemas.tables.ensembles import ENSEMBLE_RUNS, ENSEMBLE_SCORES
 from tasks.cost import Cost, ModelSize, Rate, Sizes, training_flops
 from tasks.models.ladder import checkpoint_folder, device_settings, resources
 from tasks.models.shapes import Shape
-from tasks.models.training import Training, is_kept
+from tasks.models.training import RESUME, Training, is_kept
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import file_of_part
+from tasks.storage.store import Part
 from tasks.storage.writing import whole_file
 from tasks.text.split import seeded_hash
 
 SCORED_AT_ONCE = 64  # sequences of one forward pass
+STACKED_ON = "cuda"
+STACK, STACK_PARAMETERS = 64, 100_000_000  # most runs of a stack, and of the numbers of their networks
 NETWORK = {"hidden", "layers", "heads", "batch", "learning_rate", "weight_decay", "warmup", "save_every", "seed"}
 
 
@@ -47,19 +52,39 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         steps = model.steps(membership.instances(controlled))
         settings = model.model_dump(include=NETWORK, mode="json") | {"steps": steps, "context": controlled.window}
         settings |= {"kept": sorted({max(1, round(share * steps)) for share in model.checkpoints}), **device_settings(study)}
-        for part in inputs["membership"]:
-            first, last = map(int, part.labels["runs"].split("-"))
-            shared = {name: inputs[name] for name in ("controlled_sequences", "tokenizer")}
+        parameters, shared = (
+            parameters_of(model, controlled.words + 1),
+            {n: inputs[n] for n in ("controlled_sequences", "tokenizer")},
+        )
+        for parts in in_stacks(inputs["membership"], parameters * membership.block, settings):
+            first, last = runs_of(parts[0]).start, runs_of(parts[-1]).stop
             jobs.append(
                 Job(
-                    {"ensemble": model.name, **part.labels},
-                    settings | {"keep": list(range(first, min(last + 1, model.keep)))},
-                    {"membership": (part,), **shared},
-                    cost=float(parameters_of(model, controlled.words + 1) * steps * model.batch),
+                    {"ensemble": model.name, "runs": f"{first}-{last - 1}"},
+                    settings | {"keep": list(range(first, min(last, model.keep)))},
+                    {"membership": parts, **shared},
+                    cost=float(parameters * steps * model.batch),
                     resources=resources(study),
                 )
             )
     return jobs
+
+
+def runs_of(part: Part) -> range:
+    """The runs of a part of `membership` or of `ensemble`."""
+    first, last = map(int, part.labels["runs"].split("-"))
+    return range(first, last + 1)
+
+
+def in_stacks(parts: Sequence[Part], parameters: int, settings: Mapping[str, Any]) -> list[tuple[Part, ...]]:
+    """The parts of each job: one, or where runs are stacked as many as fill a GPU. parameters: of all runs of a part."""
+    size = max(1, min(STACK // len(runs_of(parts[0])), STACK_PARAMETERS // parameters)) if parts and stacked(settings) else 1
+    return [tuple(parts[i : i + size]) for i in range(0, len(parts), size)]
+
+
+def stacked(settings: Mapping[str, Any]) -> bool:
+    """Whether the runs of a job are trained at once."""
+    return settings.get("device", "cpu") == STACKED_ON
 
 
 def parameters_of(model: EnsembleModel, vocabulary: int) -> int:
@@ -77,14 +102,14 @@ class RunData:
         self.seed, self._epoch, self._order = seed, -1, np.empty(0, np.int64)
 
     def windows(self, step: int, batch: int, context: int) -> np.ndarray:
-        """int64 [batch, context + 1]: the instances of a step, counted from 0."""
+        """int64 [batch, 1 + tokens]: the instances of a step, counted from 0."""
         at, out = step * batch, list[int]()
         while len(out) < batch:
             epoch, place = divmod(at + len(out), len(self.instances))
             if epoch != self._epoch:
                 self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.instances))
             out += self._order[place : place + batch - len(out)].tolist()
-        return self.instances[out, : context + 1]
+        return self.instances[out]
 
 
 class Diverged(StudyError):
@@ -118,9 +143,10 @@ class ScoredTraining(Training):
 
         sums, hits = [], []
         with torch.inference_mode():
-            for ids in torch.from_numpy(self.sequences).split(SCORED_AT_ONCE):
-                targets = ids[:, 1 + self.prefix :].to(self.device)
-                logits = self.model(input_ids=ids[:, :-1].to(self.device), use_cache=False).logits[:, self.prefix :].float()
+            for rows in torch.from_numpy(self.sequences).split(SCORED_AT_ONCE):
+                inputs, targets = self.inputs_and_targets(rows.to(self.device))
+                targets = targets[:, self.prefix :]
+                logits = self.model(input_ids=inputs, use_cache=False).logits[:, self.prefix :].float()
                 log_p = torch.log_softmax(logits, -1).gather(-1, targets[..., None])[..., 0]
                 sums.append(log_p.double().sum(-1).cpu().numpy())
                 hits.append((logits.argmax(-1) == targets).cpu().numpy())
@@ -129,79 +155,138 @@ class ScoredTraining(Training):
 
 def run(work: Work) -> None:
     """Train some runs, one after the other, and write their scores."""
-    from tasks.models.load import repeatable
-
     table = work.frame("controlled_sequences", "sequence", "ids", "prefix").sort("sequence")
     ids, prefix = np.array(table["ids"].to_list(), np.int64), int(table["prefix"][0])
     membership = work.frame("membership", "run", "sequence", "copies").sort("run", "sequence")
-    tokenizer, folder = work.read("tokenizer").to_pylist()[0], work.folder()
+    runs = {run: rows["copies"].to_numpy().astype(np.int64) for (run,), rows in membership.group_by("run", maintain_order=True)}
+    train_runs(work, {"sequence": table["sequence"].to_list()}, ids, prefix, runs)
+
+
+def train_runs(
+    work: Work,
+    names: Mapping[str, Any],
+    ids: np.ndarray,
+    prefix: int,
+    runs: Mapping[Any, np.ndarray],
+    training: type[ScoredTraining] = ScoredTraining,
+) -> None:
+    """Train some runs, and write the rows of the runs and of their scores. names: columns of the key of each row of ids; runs: the
+    copies of each row that a run, by its number, is trained on."""
+    from tasks.models.load import repeatable
+
+    to_runs, tokenizer, folder = work.stage.writes[0], work.read("tokenizer").to_pylist()[0], work.folder()
     parameters = Shape(work.settings["hidden"], work.settings["layers"], tokenizer["vocabulary_size"], tied=True).parameters
     with repeatable(work.settings.get("device", "cpu")):
-        for (number,), rows in membership.group_by("run", maintain_order=True):
-            row = _train(work, int(number), rows["copies"].to_numpy().astype(np.int64), ids, prefix, tokenizer)  # type: ignore[call-overload]
+        at = {number: _Run(work, number, copies, ids, prefix, tokenizer, training) for number, copies in runs.items()}
+        if stacked(work.settings) and not all(run.finished() for run in at.values()):
+            _train_in_a_stack(list(at.values()), folder)
+        for number, copies in runs.items():
+            row = at[number].finished() or at[number].train()
             row |= {"model": work.labels["ensemble"], "parameters": parameters}
-            work.write("ensemble_runs", {name: [row[name]] for name in ENSEMBLE_RUNS.schema.names})
+            work.write(to_runs.name, {name: [row[name]] for name in to_runs.schema.names})
             for step in [] if row["diverged"] else work.settings["kept"]:
-                _write_scores(work, row, step, table["sequence"].to_list())
-    for path in folder.glob("run-*/*"):
+                _write_scores(work, row, step, {**names, "copies": copies})
+    for path in (folder / RESUME, *folder.glob("run-*/*")):
         if not path.is_dir():
-            path.unlink()
+            path.unlink(missing_ok=True)
     for path in folder.glob("run-*"):
         if not any(path.iterdir()):
             path.rmdir()
 
 
-def _train(
-    work: Work, number: int, copies: np.ndarray, ids: np.ndarray, prefix: int, tokenizer: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The row of one run, trained unless its files are here; its scores are in its folder."""
-    settings, name, folder = work.settings, f"{work.labels['ensemble']}, run {number}", work.folder() / f"run-{number:05d}"
-    seeds = [seeded_hash(settings["seed"], kind, str(number)) >> 31 for kind in ("weights", "order")]
-    finished = folder / "finished.json"
-    if finished.is_file():
-        row: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
-        if row["path"] == "" or is_kept(folder, settings["steps"], row["sha256"]):
-            return row
-        shutil.rmtree(folder)
-    if not copies.any():
-        raise StudyError(f"{name} is trained on nothing: no sequence is in it; use more sequences in [corpus.controlled]")
-    folder.mkdir(parents=True, exist_ok=True)
-    training = ScoredTraining(name, {**settings, "seed": seeds[0]}, folder, tokenizer, settings.get("device", "cpu"))
-    end = tokenizer["end_of_document"]
-    training.sequences = np.concatenate([np.full((len(ids), 1), end, np.int64), ids], axis=1)
-    training.prefix, training.keeps = prefix, number in settings["keep"]
-    row = {"run": number, "steps": settings["steps"], "instances": int(copies.sum()), "seed": seeds[0], "order_seed": seeds[1]}
-    row |= {"loss": None, "diverged": True, "path": "", "sha256": ""}
-    try:
-        training.run(RunData(ids, copies, end, seeds[1]))
-    except Diverged as error:
-        work.note(f"{error}; the run and its complement are left out")
-        work.add("diverged")
-    else:
-        row |= {"loss": training.log()[-1]["loss"], "diverged": False}
-        if training.keeps:
-            place = f"run-{number:05d}/{checkpoint_folder(settings['steps'])}"
-            row |= {"path": file_of_part("ensemble_runs", work.planned.key, place), "sha256": training.hashes[settings["steps"]]}
-    with whole_file(finished) as out:
-        out.write(json.dumps(row).encode())
-    return row
+@dataclass
+class _Run:
+    """One run of a part. Its files are in a folder of its own; `finished.json` has its row, and is written last."""
+
+    work: Work
+    number: int
+    copies: np.ndarray
+    ids: np.ndarray
+    prefix: int
+    tokenizer: Mapping[str, Any]
+    kind: type[ScoredTraining]
+
+    @property
+    def folder(self) -> Path:
+        return self.work.folder() / f"run-{self.number:05d}"
+
+    def finished(self) -> dict[str, Any]:
+        """Its row, or {} if it has to be trained."""
+        path, row = self.folder / "finished.json", dict[str, Any]()
+        if path.is_file():
+            row = json.loads(path.read_text(encoding="utf-8"))
+            if row["path"] and not is_kept(self.folder, self.work.settings["steps"], row["sha256"]):
+                shutil.rmtree(self.folder)
+                row = {}
+        return row
+
+    def begin(self) -> tuple[ScoredTraining, RunData]:
+        """The training, and what it is on."""
+        settings, name = self.work.settings, f"{self.work.labels['ensemble']}, run {self.number}"
+        if not self.copies.any():
+            raise StudyError(f"{name} is trained on nothing: no sequence is in it; use more sequences in [corpus.controlled]")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        seed, end = self._seed("weights"), self.tokenizer["end_of_document"]
+        training = self.kind(name, {**settings, "seed": seed}, self.folder, self.tokenizer, settings.get("device", "cpu"))
+        training.sequences = np.concatenate([np.full((len(self.ids), 1), end, np.int64), self.ids], axis=1)
+        training.prefix, training.keeps = self.prefix, self.number in settings["keep"]
+        return training, RunData(self.ids, self.copies, end, self._seed("order"))
+
+    def _seed(self, what: str) -> int:
+        return seeded_hash(self.work.settings["seed"], what, str(self.number)) >> 31
+
+    def train(self) -> dict[str, Any]:
+        """Train it to its end, and return its row."""
+        training, data = self.begin()
+        try:
+            training.run(data)
+        except Diverged as error:
+            return self.end(training, error)
+        return self.end(training)
+
+    def end(self, training: ScoredTraining, error: StudyError | None = None) -> dict[str, Any]:
+        """Write its row. error: why it did not end well."""
+        steps, row = training.steps, {"run": self.number, "steps": training.steps, "instances": int(self.copies.sum())}
+        row |= {"seed": self._seed("weights"), "order_seed": self._seed("order"), "path": "", "sha256": ""}
+        row |= {"loss": None if error else training.log()[-1]["loss"], "diverged": error is not None}
+        if error:
+            self.work.note(f"{error}; the run and its complement are left out")
+            self.work.add("diverged")
+        elif training.keeps:
+            place = f"{self.folder.name}/{checkpoint_folder(steps)}"
+            row |= {"path": file_of_part("ensemble_runs", self.work.planned.key, place), "sha256": training.hashes[steps]}
+        with whole_file(self.folder / "finished.json") as out:
+            out.write(json.dumps(row).encode())
+        return row
 
 
-def _write_scores(work: Work, row: Mapping[str, Any], step: int, names: list[str]) -> None:
+def _train_in_a_stack(runs: Sequence[_Run], folder: Path) -> None:
+    """Train all runs at once to their end, also those that are finished: a kill came between the ends of two."""
+    from tasks.models.stacked_training import StackedTraining
+
+    trainings, data = zip(*(run.begin() for run in runs), strict=True)
+    stack = StackedTraining(trainings, folder)
+    stack.run(data)
+    for number, (run, training) in enumerate(zip(runs, trainings, strict=True)):
+        run.end(training, stack.failed.get(number))
+
+
+def _write_scores(work: Work, row: Mapping[str, Any], step: int, names: Mapping[str, Any]) -> None:
     scores = np.load(work.folder() / f"run-{row['run']:05d}" / f"scores-{step}.npz", allow_pickle=False)
-    hits, n = scores["hits"], len(names)
+    contract = work.stage.writes[1]
+    hits, n = scores["hits"], len(scores["log_p"])
     columns = {
+        **names,
         "model": [row["model"]] * n,
         "run": np.full(n, row["run"], np.int32),
         "checkpoint": np.full(n, step, np.int64),
-        "sequence": names,
         "log_p": scores["log_p"],
         "hits": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * hits.shape[1], pa.array(hits.ravel())),
         "accuracy": hits.mean(axis=1),
         "extracted": hits.all(axis=1),
     }
-    arrays = [pa.array(columns[f.name]).cast(f.type) for f in ENSEMBLE_SCORES.schema]
-    work.write("ensemble_scores", pa.table(arrays, schema=ENSEMBLE_SCORES.schema))
+    arrays = [pa.array(columns[f.name]).cast(f.type) for f in contract.schema]
+    work.write(contract.name, pa.table(arrays, schema=contract.schema))
 
 
 RATES = {"optimizer step": Rate(3e-3, "s for each step, whatever the size", "16 sequences of 32 tokens, widths of 16 to 64")}

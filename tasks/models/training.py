@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,16 @@ def build(settings: Mapping[str, Any], vocabulary: int, end_of_document: int) ->
         return GPTNeoXForCausalLM._from_config(config, attn_implementation="sdpa")
 
 
+def optimizer(parameters: Iterable[Any], settings: Mapping[str, Any], stacked: int = 0) -> Any:
+    """AdamW whose weight decay is that of matrices only. stacked: leading dimensions of the parameters that count runs."""
+    import torch
+
+    parameters = list(parameters)
+    matrices = {"params": [p for p in parameters if p.ndim - stacked > 1], "weight_decay": settings["weight_decay"]}
+    others = {"params": [p for p in parameters if p.ndim - stacked <= 1], "weight_decay": 0.0}
+    return torch.optim.AdamW([matrices, others], lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True)
+
+
 class Batches(Protocol):
     """What a network is trained on."""
 
@@ -58,9 +68,7 @@ class Training:
         self.log_at = log_steps(self.steps, self.kept)
         self.model = build(settings, tokenizer["vocabulary_size"], tokenizer["end_of_document"]).to(device)
         self.parameters = dict(self.model.named_parameters())
-        matrices = {"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": settings["weight_decay"]}
-        others = {"params": [p for p in self.parameters.values() if p.ndim <= 1], "weight_decay": 0.0}
-        self.optimizer = torch.optim.AdamW([matrices, others], lr=settings["learning_rate"], betas=(0.9, 0.95), fused=True)
+        self.optimizer = optimizer(self.parameters.values(), settings)
         self.losses = torch.zeros(self.steps, dtype=torch.float32, device=device)
         self.step = 0
         self.hashes: dict[int, str] = {}
@@ -90,6 +98,10 @@ class Training:
             rows.append({"step": step, "tokens": tokens, "loss": loss, "learning_rate": rate})
         return rows
 
+    def inputs_and_targets(self, rows: Any) -> tuple[Any, Any]:
+        """What the network reads of rows of tokens, and what it has to predict after each."""
+        return rows[:, :-1], rows[:, 1:]
+
     def _advance(self, data: Batches) -> None:
         """One optimizer step."""
         import torch
@@ -98,8 +110,9 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         windows = torch.from_numpy(data.windows(self.step, self.settings["batch"], self.settings["context"])).to(self.device)
-        logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        inputs, targets = self.inputs_and_targets(windows)
+        logits = self.model(input_ids=inputs, use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimizer.step()

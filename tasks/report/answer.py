@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.formatting import listed, short, with_interval
 from tasks.report.numbers import FEWEST_CLUSTERS, MetricRow, ResultsLine, clusters_of, has_number
@@ -42,8 +43,11 @@ def answer(data: ReportData) -> list[str]:
 
 
 def glance(data: ReportData) -> str:
-    """The whole answer in one or two sentences, about the largest model."""
+    """The whole answer in one or two sentences: claims about memorization, and of tasks, about the largest model."""
     models = measured_models(data)
+    of_sequences = sentences.claims(data.ensembles.verdicts) or ". ".join(sentences.extracted(data)) * data.without_tasks
+    if of_sequences and data.without_tasks:
+        return f"{of_sequences}."
     if not models:
         return NO_ANSWER
     groups: dict[str, list[str]] = {kind: [] for kind in GLANCE}
@@ -55,6 +59,7 @@ def glance(data: ReportData) -> str:
             model = models[-1] if clauses else _with_size(data, models[-1])
             clauses.append(GLANCE[kind].format(tasks=listed(names), model=model))
     text = "; ".join(clauses)
+    text = f"{of_sequences}; {text}" if of_sequences and text else text
     return text[:1].upper() + text[1:] + "." if text else "The study names no task, so there is no answer."
 
 

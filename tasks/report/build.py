@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
+from tasks.report import ensembles
 from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.versions import version, versions
@@ -14,7 +15,7 @@ from tasks.storage.versions import version, versions
 READS = (
     *("metrics", "metric_family", "exclusions", "models", "training_log", "examples", "example_rejects", "documents"),
     *("document_rejects", "tokens", "ngram_counts", "contamination", "similarities", "task_grams", "pair_counts"),
-    *("pair_documents", "truth", "planted_sequences"),
+    *("pair_documents", "truth", "planted_sequences", *ensembles.READS),
 )
 LIBRARIES = (
     *("prefect", "dask", "pyarrow", "polars", "duckdb", "great_expectations", "numpy", "scipy", "numba", "transformers"),
@@ -42,7 +43,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     }
     settings: dict[str, Any] = {"study": study.name, "title": study.title, "tasks": tasks, "methods": methods}
     settings |= {"models": [m.name for m in study.models], "planted": study.corpus.planted is not None}
-    settings |= {"controlled": True} if study.corpus.controlled else {}
+    if study.membership and study.corpus.controlled:
+        settings["ensembles"] = {"networks": study.membership.networks, "runs": study.membership.runs}
     if study.memorization:
         settings["memorization"] = {name: getattr(study.memorization, name) for name in ("prefix", "suffix")}
     settings |= {"left_out_models": dict(study.left_out)} if study.left_out else {}
@@ -86,7 +88,7 @@ def cost(sizes: Sizes) -> Cost:
 
 REPORT = Step(
     "report",
-    version=7,
+    version=8,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
     stages=(

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import polars as pl
 import pyarrow.compute as pc
 
+from tasks.report.ensembles import EnsembleData, gather_ensembles
 from tasks.report.numbers import PRIMARY, MetricRow, ResultsLine, first_orders, last_checkpoints, pick, results_line, sizes
 from tasks.step import Work
 from tasks.storage.store import fingerprint
@@ -52,6 +53,12 @@ class ReportData:
     pairs: list[ExamplePair]
     contaminated: list[dict[str, Any]]
     tables: list[tuple[str, int, str]]
+    ensembles: EnsembleData = field(default_factory=EnsembleData)
+
+    @property
+    def without_tasks(self) -> bool:
+        """Whether the study asks about sequences alone: it has no word on tasks."""
+        return not self.settings["tasks"] and bool({"ensembles", "memorization"} & self.settings.keys())
 
     def measured(self, *measures: str) -> list[dict[str, Any]]:
         return [r for measure in measures for r in self.by_measure.get((measure,), [])]
@@ -133,7 +140,8 @@ def gather(work: Work) -> ReportData:
         truth={kind: n for (kind,), n in _tally(work, "truth", "kind").items()},
         planted=_tally(work, "planted_sequences", "kind", "member"),
         pairs=_pairs(work, gammas),
-        tables=[(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs)],
+        tables=[(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs) if work.parts(t)],
+        ensembles=gather_ensembles(work),
     )
 
 

@@ -47,6 +47,15 @@ def any_number(row: MetricRow) -> str:
     return f"{row['estimate']:.4g}{ends}".replace("-", "−")
 
 
+def decided(row: MetricRow) -> str:
+    """`0.79 [0.75, 0.84] nats`: the estimate of a claim, to three digits; without one, the reason."""
+    if row["estimate"] is None:
+        return row["note"] or "–"
+    ends = [row["estimate"], row["low"], row["high"]] if row["low"] is not None else [row["estimate"]]
+    first, *others = (f"{v:.3g}".replace("-", "−") for v in ends)
+    return " ".join(filter(None, (first, f"[{', '.join(others)}]".replace(", ", ",\u00a0") if others else "", row["unit"])))
+
+
 def statistic_name(statistic: str) -> str:
     """A statistic as an axis names it; shares are drawn as percent."""
     return statistic.replace("_", " ") + (", %" if statistic in SHARES else "")

@@ -71,9 +71,7 @@ def sizes(models: Iterable[MetricRow], names: Sequence[str] = ()) -> dict[str, i
 
 def pick(metrics: Iterable[MetricRow], which: Mapping[str, Any] | None = None, **wanted: Any) -> MetricRow | None:
     """The preferred row of those with the wanted values: last checkpoint, unit `pair` before others, plain rows before others.
-
-    `which` are the columns in which the row is not plain; {} accepts plain rows only.
-    """
+    `which` are the columns in which the row is not plain; {} accepts plain rows only."""
     rows = [r for r in metrics if all(r[column] == value for column, value in wanted.items())]
     if which is not None:
         rows = [r for r in rows if is_plain(r, **which)]
@@ -82,10 +80,8 @@ def pick(metrics: Iterable[MetricRow], which: Mapping[str, Any] | None = None, *
 
 @dataclass(frozen=True)
 class ResultsLine:
-    """One line of the results table: a metrics row (or None) per primary measure, and q of those in the corrected family.
-
-    Of a correlation it is the row whose interval belongs to its p, where there is one.
-    """
+    """One line of the results table: a metrics row (or None) per primary measure, and q of those in the corrected family. Of a
+    correlation it is the row whose interval belongs to its p, where there is one."""
 
     task: str
     model: str

@@ -1,6 +1,7 @@
 """The results table for a terminal: task × model with the main score, Mem_n, Mem_Δ and Mem_∞ (docs/method.md §6, §7).
 
-Below it, if the study asks what is memorized, sample × model with the share extracted and that of phantoms (docs/memorization.md).
+Below it, if the study asks what is memorized, sample × model with the share extracted and that of phantoms, and the verdict on each
+claim (docs/memorization.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,26 +9,27 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from schemas.tables.sequences import NULLS
-from tasks.report.formatting import short, with_interval
+from tasks.report.ensembles import in_order
+from tasks.report.formatting import decided, short, with_interval
 from tasks.report.numbers import LEVEL, NO_MODELS, PRIMARY, MetricRow, first_orders, last_checkpoints, results_line, sizes
 from tasks.report.sentences import KINDS, samples_of
 
-WIDTH = 110
+WIDTH, LONGEST = 110, 60  # columns of all, and of an estimate or why there is none
 HEADINGS = ("model", "size", "score", "Mem_n", "Mem_Δ", "Mem_∞")
+OF_CLAIMS = ("claim", "verdict", "seeds", "estimate")
 OF_SEQUENCES = ("model", "size", "extracted", "phantoms", "more than phantoms")
 Lines = list[list[str] | str]  # cells, or a line of its own
 
 
-def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
-    """Plain text of at most 110 columns: under each task a line per model, smallest first.
-
-    `*` marks q < .05; what could not be measured is "no evidence", never 0.
-    """
+def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table, verdicts: pa.Table | None = None) -> str:
+    """Plain text of at most 110 columns: under each task a line per model, smallest first. `*` marks q < .05; what could not be
+    measured is "no evidence", never 0."""
     rows, primary_family = metrics.to_pylist(), family.to_pylist()
+    claims = _claims(verdicts.to_pylist() if verdicts else [])
     rows_of_models = [r for r in rows if r["task"] and r["model"] and r["model"] not in NO_MODELS]
-    sequences = _sequences(rows, sizes(models.to_pylist()))
+    below = [text for text in (_sequences(rows, sizes(models.to_pylist())), claims) if text]
     if not rows_of_models:
-        return sequences or "No measure of any model is there yet."
+        return "\n\n".join(below) or "No measure of any model is there yet."
     ladder = sizes(models.to_pylist(), sorted({r["model"] for r in rows_of_models}))
     orders = first_orders(rows, primary_family)
     table: Lines = []
@@ -40,7 +42,17 @@ def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
             cells = [with_interval(line.rows[m]) + "*" * line.significant(m) for m in PRIMARY]
             table.append([f"  {line.model}", size, *cells])
     note = f"* q < {LEVEL} (Benjamini-Hochberg over task × model); 95 % intervals in brackets"
-    return "\n".join([_aligned(HEADINGS, table), note, *(["", sequences] if sequences else [])])
+    return "\n\n".join(["\n".join([_aligned(HEADINGS, table), note]), *below])
+
+
+def _claims(rows: Sequence[MetricRow]) -> str:
+    """The verdict on each claim, with its estimate and interval, under each network; or nothing."""
+    table: Lines = []
+    for network in dict.fromkeys(r["network"] for r in rows):
+        here = in_order(dict(r) for r in rows if r["network"] == network)
+        lines = [[f"  {r['claim']}", r["verdict"], f"{r['agree']} of {r['seeds']}", decided(r)[:LONGEST]] for r in here]
+        table += [f"{network}: what its runs say, with intervals at {100 * here[0]['level']:.0f} %", *lines]
+    return _aligned(OF_CLAIMS, table) if table else ""
 
 
 def _sequences(rows: Sequence[MetricRow], ladder: Mapping[str, int]) -> str:

@@ -5,12 +5,18 @@ effective clusters or more; numbers that are written the same "did not change"; 
 back as well.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import polars as pl
+
+from schemas.tables.verdicts import VERDICT_NAMES
 from tasks.report.data import ReportData
+from tasks.report.ensembles import BestLeverage
 from tasks.report.formatting import interval, listed, number, short, with_interval
 from tasks.report.numbers import MEASURE_NAMES, MetricRow, clusters_of, counts_pairs, has_interval, has_number, remedy_of, sign
-from tasks.statistics import FEWEST_CLUSTERS
+from tasks.statistics import FEWEST_CLUSTERS, Floats, spearman
 
 COMPONENTS = {
     **{"pair": "the pair", "s_y": "the output s_y", "s_x": "the input s_x", "length": "length of s_y"},
@@ -20,6 +26,7 @@ KINDS = {
     **{"canary": "canaries", "sentence": "planted sentences", "planted": "planted texts"},
     **{"uniform": "windows of the corpus", "duplicates": "windows by their copies"},
 }
+LEVERAGES = {"feature": "feature", "last_layer": "last-layer", "gauss_newton": "Gauss-Newton"}
 ONE_HALF, DRAWN = 0.5, 100  # p and n of (n, p)-discoverable extraction, of which the report speaks
 
 
@@ -148,6 +155,122 @@ def _beyond_phantoms(data: ReportData, rows: Sequence[MetricRow], does: str) -> 
                 why, points = doubt_of(f) or "and the interval includes zero", with_interval(f).replace(" %", " points")
                 sentences.append(f"Whether {f['model']} {what} more often than phantoms is undecided: {points}, {why}")
     return sentences
+
+
+# -- memorized or learned ----------------------------------------------------------------------------------------------
+def verdict_of(rows: Sequence[MetricRow]) -> str:
+    """The verdict on a claim over networks; where they differ, the claim is inconclusive."""
+    verdicts = {r["verdict"] for r in rows}
+    return str(verdicts.pop()) if len(verdicts) == 1 else "inconclusive"
+
+
+def claims(rows: Sequence[MetricRow]) -> str:
+    """How many claims are supported, refuted, inconclusive, and which; rows: of `verdicts`."""
+    names = list(dict.fromkeys(r["claim"] for r in rows))
+    of = {v: [n for n in names if verdict_of([r for r in rows if r["claim"] == n]) == v] for v in VERDICT_NAMES}
+    kinds = [
+        f"{len(some)} {'are' if len(some) > 1 else 'is'} {verdict} ({', '.join(some)})" for verdict, some in of.items() if some
+    ]
+    return f"Of {len(names)} claims about memorization {listed(kinds)}" if names else ""
+
+
+def _of(network: str) -> str:
+    """Which network, where a study has several; else nothing."""
+    return f" of {network}" if network else ""
+
+
+def networks(data: ReportData) -> list[tuple[str, str]]:
+    """The first model of each network, and how it is named: not at all, if it is the only one."""
+    names = list(data.settings["ensembles"]["networks"])
+    return [(name, name if len(names) > 1 else "") for name in names]
+
+
+def threshold(m: Floats) -> float:
+    """Highly memorized is what exceeds it (arXiv 2106.03216)."""
+    return float(np.quantile(m, 0.95))
+
+
+def density(network: str, members: Sequence[Floats], phantoms: Sequence[Floats]) -> Iterator[str]:
+    """How many of the highly memorized have a U in the central 90 %, next to phantoms, which nothing memorizes; U and M of both."""
+    shares = []
+    for (u, m), what in ((members, "members"), (phantoms, "phantoms")):
+        high, (low, top) = m > threshold(m), np.quantile(u, (0.05, 0.95))
+        inside = number(float(((low < u) & (u < top))[high].mean()) if high.any() else None, "share")
+        shares.append(f"{inside} of the {int(high.sum())} most memorized {what} (M > {number(threshold(m))} nats)")
+    yield f"{listed(shares)}{_of(network)} have a U in the central 90 %: what phantoms give is chance"
+    m, at = members[1], threshold(phantoms[1])
+    yield f"{int((m > at).sum())} of {len(m)} members exceed what 95 % of the phantoms do not ({number(at)} nats)"
+
+
+def leverage(network: str, best: BestLeverage, rows: pl.DataFrame) -> Iterator[str]:
+    """The rank correlation of M and leverage over sequences with one copy, and within groups; rows have both."""
+    within = {}
+    for group in sorted(set(rows["group"])):
+        x, m = (rows.filter(group=group)[name].to_numpy() for name in ("leverage", "leave_group_out"))
+        if len(m) >= FEWEST_CLUSTERS and min(np.ptp(x), np.ptp(m)) > 0:
+            within[group] = spearman(x, m)
+    what = f"M and {LEVERAGES[best.kind]} leverage{_of(network)} have a rank correlation of {number(best.correlation)}"
+    groups = listed([f"{number(rho)} in {group.replace('_', ' ')}" for group, rho in sorted(within.items(), key=lambda of: -of[1])])
+    yield f"{what} over {len(rows)} sequences with one copy" + (f", and within groups of {groups}" if groups else "")
+
+
+def by_level(data: ReportData, model: str, single: str, several: str, detail: str) -> list[MetricRow]:
+    """Mean estimates of a model by copies or twins: of a group with one copy, and of a group with several, in their order."""
+    of_model = [r for r in data.measured("counterfactual_memorization") if r["model"] == model and r["statistic"] == "mean"]
+    rows = [dict(r) | {"level": 1.0} if r["group"] == single else r for r in of_model if r["group"] in (single, several)]
+    shares = {"statistic": "share"} if detail.startswith("extracted") else {}
+    return sorted((dict(r) | shares for r in rows if r["detail"] == detail), key=lambda r: r["level"])
+
+
+def _courses(data: ReportData, network: str, single: str, several: str, names: Mapping[str, str], what: str) -> str:
+    """`from 1 to 16 copies M grows from 18.59 to 38.74; …` for each detail of `names`, or nothing."""
+    of = {name: numbers_of(by_level(data, network, single, several, detail)) for detail, name in names.items()}
+    courses = [(f"{name} {course(rows[0], rows[-1])}", rows) for name, rows in of.items() if len(rows) > 1]
+    ends = f"from {courses[0][1][0]['level']:g} to {courses[0][1][-1]['level']:g} {what}" if courses else ""
+    return f"{ends} {'; '.join(text for text, _ in courses)}" if courses else ""
+
+
+def copies(data: ReportData) -> list[str]:
+    """What copies do to M, and to extraction, of the first model of each network."""
+    names = {
+        "leave_group_out": "M without all copies",
+        "leave_one_out": "M without one copy",
+        "extracted_in": "the share extracted",
+    }
+    each = [(*of, kind) for of in networks(data) for kind in ("dense", "canary")]
+    of = [(f"Of {k} sequences{_of(name)}", _courses(data, network, k, f"{k}_copies", names, "copies")) for network, name, k in each]
+    return [f"{what}, {courses}" for what, courses in of if courses]
+
+
+def twins(data: ReportData) -> list[str]:
+    """What trained twins do to ω and M of rings, and both of canaries."""
+    names, sentences = {"specificity": "ω", "leave_group_out": "M"}, []
+    for network, name in networks(data):
+        if courses := _courses(data, network, "", "ring", names, "trained twins"):
+            alone = {of: numbers_of(by_level(data, network, "canary", "", detail)) for detail, of in names.items()}
+            canaries = [f"{of} {with_interval(rows[0])}" for of, rows in alone.items() if rows]
+            sentences.append(f"Of rings{_of(name)}, {courses}" + (f"; canaries have {listed(canaries)}" if canaries else ""))
+    return sentences
+
+
+def grid(data: ReportData) -> list[dict[str, Any]]:
+    """The runs of the grid of capacities at the end of their training, over all groups."""
+    rows = [r for r in data.ensembles.capacity if r["kind"] == "grid" and not r["group"] and r["generalization"] is not None]
+    last = {(r["cell"], r["seed"]): r["checkpoint"] for r in sorted(rows, key=lambda r: r["checkpoint"])}
+    return [r for r in rows if r["checkpoint"] == last[r["cell"], r["seed"]]]
+
+
+def capacity(data: ReportData) -> list[str]:
+    """Whether runs that memorize more generalize better, over the whole grid and with capacity held fixed."""
+    rows = {r["statistic"]: r for r in numbers_of(data.measured("capacity")) if r["detail"] == "bits"}
+    if not {"spearman", "partial"} <= rows.keys():
+        return []
+    raw, fixed = rows["spearman"], rows["partial"]
+    ways = {1: "those that memorize more generalize better", -1: "those that memorize more generalize worse"}
+    none = f"{doubt_of(fixed) or 'its interval includes zero'}, so the two are not seen to move together"
+    verdict = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
+    what = f"Over {raw['rows']} runs memorization and generalization have a rank correlation of {with_interval(raw)}"
+    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {verdict}"]
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

@@ -22,10 +22,8 @@ MOST_ROWS = 2**28  # doubled ranks must fit 32 bits
 
 
 def draw_counts(clusters: int, draws: int, seed: int) -> Callable[[], NDArray[np.uint8] | None]:
-    """A source of bootstrap weights: each call gives up to 64 draws (draws × clusters), None at the end.
-
-    The weights depend on `seed` and the number of clusters only, so that two measures of the same rows share draws.
-    """
+    """A source of bootstrap weights: each call gives up to 64 draws (draws × clusters), None at the end. The weights depend on
+    `seed` and the number of clusters only, so that two measures of the same rows share draws."""
     batches = iter((_kept_draws if clusters * draws <= KEPT else _draws)(clusters, draws, seed))
     return lambda: next(batches, None)
 
@@ -53,12 +51,10 @@ def _kept_draws(clusters: int, draws: int, seed: int) -> tuple[NDArray[np.uint8]
 def bootstrap_many(
     columns: Floats, example: Ints, output: Ints | None, draws: int, seed: int, *, weights: Floats | None = None
 ) -> Floats:
-    """Rank correlations of all columns with each other, in each resample: (k, n) → (draws, k, k).
-
-    Ranks are weighted mid-ranks within the resample, so that each draw equals Spearman's ρ of the repeated rows. Whole examples
-    are resampled; with `output` examples and outputs at once. `weights` are fixed weights of rows, multiplied in. NaN
-    where a column does not vary. One pass: sorted once, O(k²·n) a draw; columns in the same call share draws.
-    """
+    """Rank correlations of all columns with each other, in each resample: (k, n) → (draws, k, k). Ranks are weighted mid-ranks
+    within the resample, so that each draw equals Spearman's ρ of the repeated rows. Whole examples are resampled; with `output`
+    examples and outputs at once. `weights` are fixed weights of rows, multiplied in. NaN where a column does not vary. One pass:
+    sorted once, O(k²·n) a draw; columns in the same call share draws."""
     from tasks.statistics.bootstrap_kernels import LANES, rank_moments
 
     k, n = columns.shape

@@ -44,11 +44,9 @@ def _add_weights(into, i, first, second, fixed, first_weights, second_weights):
 
 @njit(cache=True)
 def _rank(first, second, fixed, last, place, first_weights, second_weights, shift, ranks, total, cubes):
-    """One column: twice the weighted mid-rank, less `shift`, of each row, to where `place` says.
-
-    first, second, fixed, last: along the column's order; `last` marks the end of a tie group. total: Σ w; cubes: Σ over tie
-    groups of their weight³. Each for LANES draws.
-    """
+    """One column: twice the weighted mid-rank, less `shift`, of each row, to where `place` says. first, second, fixed, last: along
+    the column's order; `last` marks the end of a tie group. total: Σ w; cubes: Σ over tie groups of their weight³. Each for LANES
+    draws."""
     below, tied, value = np.zeros(LANES, ranks.dtype), np.zeros(LANES, ranks.dtype), np.zeros(LANES, ranks.dtype)
     began = 0
     for b in range(LANES):
@@ -103,11 +101,9 @@ def _products(first, second, fixed, where_a, where_b, first_weights, second_weig
 @njit(cache=True)
 def rank_moments(first, second, fixed, last, place, where, first_weights, second_weights, shift, ranks, totals, cubes, cross):
     """Fill `totals` (lanes,), `cubes` (columns, lanes) and `cross` (columns, columns, lanes, upper triangle) for LANES draws.
-
-    first, second, fixed, last, place: (columns, rows), each row in its column's order, the first column's being the common
-    one; where: (columns, rows) in common order. first_weights, second_weights: (clusters, LANES). fixed, or fixed and second: None
-    where they are not used. ranks: scratch (columns, rows, LANES), integers unless there are fixed weights.
-    """
+    first, second, fixed, last, place: (columns, rows), each row in its column's order, the first column's being the common one;
+    where: (columns, rows) in common order. first_weights, second_weights: (clusters, LANES). fixed, or fixed and second: None where
+    they are not used. ranks: scratch (columns, rows, LANES), integers unless there are fixed weights."""
     for c in range(len(first)):
         its_second = None if second is None else second[c]
         its_fixed = None if fixed is None else fixed[c]

@@ -13,12 +13,10 @@ FEWEST_ROWS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why.
-
-    `standard_error` is given for scores: from the values themselves for shares, means and ratios, from the bootstrap for
-    scores of a whole corpus. `clusters` is the effective number of clusters of a correlation (n² / Σ n_c²): of examples, or of
-    examples and output n-grams, whichever is smaller, where the interval is for both.
-    """
+    """A number with its 95 % interval; `value` is None where it is not defined, and `note` says why. `standard_error` is given for
+    scores: from the values themselves for shares, means and ratios, from the bootstrap for scores of a whole corpus. `clusters` is
+    the effective number of clusters of a correlation (n² / Σ n_c²): of examples, or of examples and output n-grams, whichever is
+    smaller, where the interval is for both."""
 
     value: float | None
     low: float | None = None
@@ -119,11 +117,9 @@ def kendall_order(x: Floats, y: Floats) -> Order:
 
 
 def influence(x: Floats, y: Floats) -> Floats:
-    """How much Spearman's ρ moves per unit of weight put on each row, the shift of all ranks included.
-
-    With mid-distribution values U, V (mean ½ whatever the weights): cov = E[UV] - ¼. A row's weight enters E[UV] by its own
-    product and by raising the ranks above it; the variances, which ties make random, are treated in the same way.
-    """
+    """How much Spearman's ρ moves per unit of weight put on each row, the shift of all ranks included. With mid-distribution values
+    U, V (mean ½ whatever the weights): cov = E[UV] - ¼. A row's weight enters E[UV] by its own product and by raising the ranks
+    above it; the variances, which ties make random, are treated in the same way."""
     n = len(x)
     u, v = (_ranks(x) - 0.5) / n, (_ranks(y) - 0.5) / n
 

@@ -29,11 +29,9 @@ def _above(sums, n):
 
 @njit(cache=True)
 def permuted_t(x_codes, y_codes, ends, random):
-    """ρ / √(mean squared influence) of the rows, then with y permuted within groups, once for each row of `random`.
-
-    x_codes, y_codes: dense ranks from 0. Rows are in order of their groups, which end before `ends`. random (draws, rows) is
-    uniform in [0, 1). O(rows) a draw; influence as in `correlations.influence`. 0 / 0 is 0.
-    """
+    """ρ / √(mean squared influence) of the rows, then with y permuted within groups, once for each row of `random`. x_codes,
+    y_codes: dense ranks from 0. Rows are in order of their groups, which end before `ends`. random (draws, rows) is uniform in [0,
+    1). O(rows) a draw; influence as in `correlations.influence`. 0 / 0 is 0."""
     n = len(x_codes)
     u, v = _middles(x_codes, x_codes.max() + 1), _middles(y_codes, y_codes.max() + 1)
     xx, yy = 0.0, 0.0

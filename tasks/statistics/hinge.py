@@ -12,12 +12,10 @@ from tasks.statistics.correlation import Floats
 
 
 def fit_hinges(sizes: Floats, slopes: Floats) -> tuple[Floats, Floats]:
-    """Onset and b of the best hinge of each draw. Shapes: log sizes (m,), slopes (draws, m) → (draws,), (draws,).
-
-    An onset of -inf: all slopes are above zero on a line that does not fall, so it is at or below the smallest size.
-    +inf: no slope is above zero, or only the largest size's, so that it may be anywhere above the last but one; b
-    is NaN then. Sizes may repeat; there must be three different ones.
-    """
+    """Onset and b of the best hinge of each draw. Shapes: log sizes (m,), slopes (draws, m) → (draws,), (draws,). An onset of -inf:
+    all slopes are above zero on a line that does not fall, so it is at or below the smallest size. +inf: no slope is above zero, or
+    only the largest size's, so that it may be anywhere above the last but one; b is NaN then. Sizes may repeat; there must be three
+    different ones."""
     order = np.argsort(sizes, kind="stable")
     t, s = sizes[order], slopes[:, order]
     knots, draws = np.unique(t), len(s)

@@ -39,10 +39,8 @@ def with_interval(value: float | Floats, draws: Floats | None, note: str = "", u
 
 
 def bca_interval(rows: Rows, drawn: Floats, value: float) -> tuple[float | None, float | None, str]:
-    """Bias-corrected and accelerated ends of resamples of whole examples.
-
-    z₀ = Φ⁻¹(share of draws below ρ, half of those equal to it); a = Σ U³ / (6 (Σ U²)^{3/2}), U the influence of an example.
-    """
+    """Bias-corrected and accelerated ends of resamples of whole examples. z₀ = Φ⁻¹(share of draws below ρ, half of those equal to
+    it); a = Σ U³ / (6 (Σ U²)^{3/2}), U the influence of an example."""
     from scipy import stats
 
     low, high, missing = percentile_interval(drawn)
@@ -78,12 +76,10 @@ def cluster_sizes(rows: Rows) -> tuple[float, float, str]:
 
 
 def two_way(rows: Rows, rho: float) -> Estimate:
-    """ρ with its p and the interval that belongs to it, for new examples and new outputs (docs/method.md §6b).
-
-    t = ρ / SE, SE² = V_example + V_output - V_both, but no less than either of the first two: the sum of sampling errors cannot be
-    smaller than one of them, its estimate can. min(clusters) - 1 degrees of freedom; ρ ± t.975 · SE excludes 0 where p < .05.
-    Neither p nor interval with fewer than ten effective clusters.
-    """
+    """ρ with its p and the interval that belongs to it, for new examples and new outputs (docs/method.md §6b). t = ρ / SE, SE² =
+    V_example + V_output - V_both, but no less than either of the first two: the sum of sampling errors cannot be smaller than one
+    of them, its estimate can. min(clusters) - 1 degrees of freedom; ρ ± t.975 · SE excludes 0 where p < .05. Neither p nor interval
+    with fewer than ten effective clusters."""
     from scipy import stats
 
     examples, outputs, note = cluster_sizes(rows)
@@ -115,10 +111,8 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
 
 def permutation_p(rows: Rows, group: Ints, permutations: int, seed: int) -> Estimate:
     """ρ of one row per distinct s_y (means) and its two-sided permutation p, y permuted within groups; or a note why there is none.
-
-    group: of each row. The statistic is ρ / SE, so that the test holds for ρ = 0 and not for independence alone;
-    p = (1 + b) / (1 + B). B has to be at least 20 times the family it is corrected in.
-    """
+    group: of each row. The statistic is ρ / SE, so that the test holds for ρ = 0 and not for independence alone; p = (1 + b) / (1 +
+    B). B has to be at least 20 times the family it is corrected in."""
     from tasks.statistics.correlation_kernels import permuted_t
 
     pairs = np.unique(np.column_stack([rows.example, rows.output]), axis=0)

@@ -11,10 +11,8 @@ from tasks.statistics.intervals import ONE_EXAMPLE, with_interval
 
 
 def ratio(numerators: Floats, denominators: Floats, draws: int, seed: int) -> Estimate:
-    """Σ numerators / Σ denominators, with a percentile interval over rows, one per example. A mean has denominators 1.
-
-    Standard error: linearised, √(n/(n-1) Σ (a - r·b)²) / Σ b; for a mean s/√n.
-    """
+    """Σ numerators / Σ denominators, with a percentile interval over rows, one per example. A mean has denominators 1. Standard
+    error: linearised, √(n/(n-1) Σ (a - r·b)²) / Σ b; for a mean s/√n."""
     total = float(denominators.sum()) if len(denominators) else 0.0
     if total == 0:
         return Estimate(None, note="nothing to divide by")

@@ -15,10 +15,8 @@ from tasks.statistics.correlation import Floats, Ints
 
 
 def pooled(x: Floats, y: Floats, group: Ints, example: Ints, weights: NDArray[np.integer], *, ranked_inside: bool) -> Floats:
-    """The pooled correlation under each row of weights (draws × examples); NaN where a side does not vary inside groups.
-
-    x, y, group, example: (n,), codes from 0. Groups of one row add nothing.
-    """
+    """The pooled correlation under each row of weights (draws × examples); NaN where a side does not vary inside groups. x, y,
+    group, example: (n,), codes from 0. Groups of one row add nothing."""
     from tasks.statistics.stratified_kernels import within_correlations
 
     sides = list[tuple[Ints, Ints]]()

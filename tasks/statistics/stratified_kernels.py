@@ -21,10 +21,8 @@ def _rank(codes, order, weights, ranks):
 
 @njit(cache=True)
 def within_correlations(x_order, x_codes, y_order, y_codes, group, example, weights, ranked_inside):
-    """One correlation per draw. Row i weighs weights[d, example[i]]; its ranks are centred on its group's mean.
-
-    x_order sorts the rows by x (by group and then x, if `ranked_inside`), x_codes numbers tie groups along it; y likewise.
-    """
+    """One correlation per draw. Row i weighs weights[d, example[i]]; its ranks are centred on its group's mean. x_order sorts the
+    rows by x (by group and then x, if `ranked_inside`), x_codes numbers tie groups along it; y likewise."""
     draws, n = len(weights), len(x_order)
     groups = group.max() + 1
     rhos = np.empty(draws)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from schemas import Study
+from schemas import Study, StudyError
 from schemas.settings.ensemble_settings import UNSEEN_TWINS, Controlled, Membership
 from tasks.corpus.encode import TOKENIZER, TOKENS
 from tasks.corpus.ingest import INGEST
@@ -95,6 +95,12 @@ def test_one_word_is_one_token(tmp_path: Path) -> None:
 def test_impossible_settings_say_why(settings: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Controlled.model_validate(settings)
+
+
+def test_no_two_sequences_are_equal() -> None:
+    """Else a phantom would be trained on, and a copy left out would stay in."""
+    with pytest.raises(StudyError, match=r"dense-\d+ and dense-\d+ have the same words; use longer"):
+        ControlledCorpus(Controlled(dense=2_000, prefix=2, suffix=1, twins=(1,), rule=0), 0)
 
 
 def test_a_study_says_what_runs_need() -> None:

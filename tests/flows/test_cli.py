@@ -154,9 +154,13 @@ def test_a_new_shard_makes_the_study_stale_and_is_computed_alone(folder: Path) -
     assert "words             1 of 2 parts computed" in printed
     assert "  ingest            1 record rejected; " in printed and "  1 × not valid JSON" in printed
     assert "query             4 of 6 parts computed" in printed, "the new part, and the sum; of the variant, too"
+    listed = set(re.findall(r"^ *(\w+) +(?:\d+ of|up to)", printed, re.M))
+    assert listed == {name for name, s in steps(folder).items() if s["parts"]} and "models" not in listed, "only steps with parts"
+    table = taskgram("status", str(folder / "tiny.toml"), root=folder / "root")
+    assert set(re.findall(r"^(\w+) +done", table, re.M)) == listed
     shard.unlink()
     printed = taskgram("run", str(folder / "tiny.toml"), root=folder / "root", environment=ALONE)
-    assert "parts computed" not in printed.replace("0 of 0 parts computed", ""), "the old state is still there"
+    assert "parts computed" not in printed, "the old state is still there"
 
 
 def test_only_refuses_unfinished_inputs_and_names_the_command(folder: Path) -> None:

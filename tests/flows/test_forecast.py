@@ -92,6 +92,19 @@ def test_what_is_not_here_is_named_and_the_rest_is_estimated(tiny: Path) -> None
     assert found["rates"]["tokens"]["source"].startswith("docs/benchmarks.md")
 
 
+def test_a_study_of_runs_says_first_how_many_on_how_many_tokens_in_what_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs = forecast("memorization", str(tmp_path / "root"))
+    show(needs)
+    title, runs, *rest = capsys.readouterr().out.splitlines()
+    (ensemble,) = (s for s in needs.steps if s.step == "ensemble")
+    time = duration(ensemble.cost.core + ensemble.cost.gpu)
+    assert title.startswith("memorization ") and runs.startswith("runs      64 of each of 3 networks")
+    assert f"{count(ensemble.cost.work)} tokens, {time} of one " in runs and 40e6 < ensemble.cost.work < 60e6
+    assert not any(line.startswith(("tasks", "models  ")) for line in rest), "it has none"
+
+
 def test_finished_parts_are_not_counted_again(tiny: Path) -> None:
     text = tiny.read_text()
     start, end = text.index('[[corpus.sources]]\nname = "shards"'), text.index("[[tasks]]")

@@ -41,6 +41,19 @@ def test_folds_leave_out_each_copy_once(copies: list[int], folds: int, by_exampl
         assert np.ptp((z < d).sum(axis=1)) <= 1
 
 
+def test_a_fold_leaves_out_all_sequences_of_a_cluster_and_may_be_smaller_than_one() -> None:
+    """Three sequences of one cluster, and a cluster of more copies than the fold of all others together has."""
+    clusters, d = np.array([0, 0, 1, 2, 0, 3]), np.array([1, 3, 1, 2, 1, 1_000])
+    for block in range(20):
+        z = fold_block(clusters, d, block, 1, 3, False)
+        assert (((z == 0) | (z == d)).all(axis=1)).all() and ((z == 0).sum(axis=0) == 1).all()
+        assert ((z == 0)[:, 0] == (z == 0)[:, 1]).all() and ((z == 0)[:, 0] == (z == 0)[:, 4]).all()
+        single = fold_block(clusters, d, block, 1, 3, True)
+        assert ((d - single).sum(axis=0) == d).all() and np.ptp((d - single).sum(axis=1)) <= 1
+        pairs = paired_block(clusters, d, block, 1) > 0
+        assert (pairs[:, 0] == pairs[:, 1]).all() and (pairs[:, 0] == pairs[:, 4]).all()
+
+
 def test_memberships_of_clusters_are_independent() -> None:
     z = np.concatenate([paired_block(np.arange(300), np.ones(300, int), b, 0) for b in range(64)])[::2]
     r = np.corrcoef(z.T)[np.triu_indices(300, 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from schemas import Study, StudyError
 from tasks.corpus.encode import TOKENIZER
 from tasks.corpus.planted.plant import PLANT
 from tasks.memorization.membership import MEMBERSHIP_STEP
+from tasks.models import ensemble
 from tasks.models.ensemble import ENSEMBLE, RunData, parameters_of
 from tasks.models.language_model import SavedModel
 from tasks.models.load import load
@@ -101,6 +103,50 @@ def test_a_killed_part_goes_on_to_the_same_bytes(
     assert read_rows(tmp_path, tables["ensemble_scores"]) == read_rows(once[0], once[1]["ensemble_scores"])
     folder = tmp_path / "ensemble_runs" / "files" / tables["ensemble_runs"][0].key
     assert [p.name for p in folder.iterdir()] == ["run-00000"], "only the weights that the study names are left"
+
+
+@pytest.mark.parametrize("killed_at", [0, 12])
+def test_runs_in_a_stack_are_those_of_the_loop(
+    killed_at: int, once: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: one job for all blocks of runs, scores alike but for rounding, the same steps and seeds; also after a kill."""
+    import torch
+
+    steps, step = [0], torch.optim.AdamW.step
+
+    def die_in_the_middle(optimizer: torch.optim.AdamW) -> None:
+        steps[0] += 1
+        if steps[0] == killed_at:
+            raise KeyboardInterrupt
+        step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", die_in_the_middle)
+    monkeypatch.setattr(ensemble, "STACKED_ON", "cpu")
+    two = study(keep=1, save_every=1e-6)
+    two = two.model_copy(update={"membership": two.membership.model_copy(update={"runs": 8})})
+    tables = {"tokenizer": once[1]["tokenizer"], "controlled_sequences": once[1]["controlled_sequences"]}
+    shutil.copytree(once[0], tmp_path, dirs_exist_ok=True, ignore=lambda folder, names: [n for n in names if "ensemble" in n])
+    tables |= run_step(MEMBERSHIP_STEP, two, tmp_path, tables)
+    if killed_at:
+        with pytest.raises(KeyboardInterrupt):
+            run_step(ENSEMBLE, two, tmp_path, tables)
+    made = run_step(ENSEMBLE, two, tmp_path, tables)
+    (part,) = made["ensemble_runs"]
+    assert part.labels["runs"] == "0-7"
+    runs, before = (read_rows(root, of["ensemble_runs"]) for root, of in ((tmp_path, made), once))
+    assert steps[0] <= runs[0]["steps"] + 2, "one step for all runs"
+    for run, alone in zip(runs, before, strict=False):
+        assert run["loss"] == pytest.approx(alone["loss"], abs=1e-4)
+        assert {k: v for k, v in run.items() if k not in ("loss", "path", "sha256")} == {
+            k: alone[k] for k in run if k not in ("loss", "path", "sha256")
+        }
+    scores, others = (read_rows(root, of["ensemble_scores"]) for root, of in ((tmp_path, made), once))
+    wanted = {(s["run"], s["checkpoint"], s["sequence"]): s["log_p"] for s in others}
+    assert len(scores) == 2 * len(wanted)
+    got = {(s["run"], s["checkpoint"], s["sequence"]): s["log_p"] for s in scores if s["run"] < 4}
+    assert got == pytest.approx(wanted, abs=0.02)
+    folder = tmp_path / "ensemble_runs" / "files" / part.key
+    assert [p.name for p in folder.iterdir()] == ["run-00000"], "nothing but the weights that the study names"
 
 
 def test_a_run_that_diverged_is_a_row_without_scores(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schemas import StudyError
 from schemas.settings.ensemble_settings import UNSEEN_TWINS, Controlled
 from tasks.corpus.planted.draws import generator
 
@@ -90,8 +91,10 @@ class ControlledCorpus:
         self.topics = [Chain(random, controlled.words) for _ in range(controlled.topics)]
         made = sorted((row for group in controlled.groups for row in self._group(group)), key=lambda row: row[0])
         clusters: dict[tuple[int, ...], int] = {}
-        for row in made:
-            clusters.setdefault(tuple(row[-1][0]), len(clusters))
+        for number, row in enumerate(made):
+            if (first := clusters.setdefault(tuple(row[-1][0]), number)) != number:  # a phantom must not be trained on
+                pair = f"{made[first][0]} and {row[0]} have the same words"
+                raise StudyError(f"corpus.controlled, seed {seed}: {pair}; use longer prefixes and suffixes, or fewer sequences")
         self.sequences = [
             ControlledSequence(name, clusters[tuple(ids)], group, family, split, copies, twins, ids, controlled.prefix, bits)
             for name, group, family, split, copies, twins, (ids, bits) in made

@@ -5,6 +5,7 @@ from functools import partial
 from tasks.report import sentences
 from tasks.report.data import ReportData
 from tasks.report.figures import check_figures as checks
+from tasks.report.figures import ensemble_figures as ensembles
 from tasks.report.figures import memorization_figures as memorization
 from tasks.report.figures import performance_figures as performance
 from tasks.report.figures import sequence_figures as sequences
@@ -18,7 +19,9 @@ MOST_POINTS = 200  # of a training curve
 
 def draw(data: ReportData) -> list[ReportFigure]:
     memorized = (sequences.extracted, sequences.discoverable) if "memorization" in data.settings else ()
+    claims = (ensembles.density, ensembles.leverage, ensembles.copies, ensembles.twins, ensembles.capacity)
     figures = (
+        *(claims if "ensembles" in data.settings else ()),
         *(memorization.memorization, memorization.score, memorization.memorization_against_score),
         *(partial(performance.performance, measure=measure) for measure in performance.BINNINGS),
         *(performance.by_group, performance.emergence, performance.novelty, memorization.generalization, *memorized),

@@ -25,10 +25,8 @@ with Path(__file__).with_name("figures.toml").open("rb") as file:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """Panels, and their rows as CSV. figures.toml has the title, the caption, and why there may be no panels.
-
-    `observations` are sentences made from the numbers, `gaps` what is not shown and why.
-    """
+    """Panels, and their rows as CSV. figures.toml has the title, the caption, and why there may be no panels. `observations` are
+    sentences made from the numbers, `gaps` what is not shown and why."""
 
     name: str
     panels: Sequence[Panel]
@@ -61,10 +59,8 @@ def figure(
     models: bool = True,
     tasks: bool = True,
 ) -> ReportFigure:
-    """A figure over `shown`, whose gaps are listed (also `models` and `tasks` without any row); `rows` are its data.
-
-    `caption` is added to the one in figures.toml.
-    """
+    """A figure over `shown`, whose gaps are listed (also `models` and `tasks` without any row); `rows` are its data. `caption` is
+    added to the one in figures.toml."""
     kept, text = [s for s in sentences if s], TEXTS[name]
     if len(kept) > MOST_OBSERVATIONS:
         kept[MOST_OBSERVATIONS:] = [f"The data has {len(kept) - MOST_OBSERVATIONS} more"]
@@ -81,9 +77,8 @@ def csv_text(rows: Iterable[MetricRow], columns: Sequence[str]) -> str:
 
 
 def _csv_cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe in front, which spreadsheets read as "text"; a
-    carriage return, which would end the row, becomes a space.
-    """
+    """A text that a spreadsheet would take for a formula gets an apostrophe in front, which spreadsheets read as "text"; a carriage
+    return, which would end the row, becomes a space."""
     if isinstance(value, str):
         text = value.replace("\r", " ")
         return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
@@ -179,10 +174,8 @@ def task_panels(
     limits: tuple[float | None, float | None] = (None, None),
     extra: Sequence[tuple[str, str]] = (),
 ) -> list[Panel]:
-    """One panel per task, one line per model over a column of the rows; y axes of the same unit share their ends.
-
-    `extra` are (model, name) of lines that are no rung of the ladder.
-    """
+    """One panel per task, one line per model over a column of the rows; y axes of the same unit share their ends. `extra` are
+    (model, name) of lines that are no rung of the ladder."""
     drawn: list[tuple[str, list[Series], str]] = []
     for task, here in data.by_task(r for r in rows if has_number(r) and r[column] is not None):
         if series := model_series(data, here, column, extra):

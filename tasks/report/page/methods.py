@@ -10,12 +10,13 @@ from tasks.report.numbers import LEVEL, has_number, remedy_of
 from tasks.report.page.blocks import Block, Custom, Folded, HtmlTable
 
 MOST_REASONS = 5
+OF_ALL = ("seed", "bootstrap draws", "precision")  # settings that matter without tasks
 
 
 def methods(data: ReportData) -> list[Block]:
     """The paragraph, then the settings, versions and fingerprints."""
     tasks = data.settings["tasks"]
-    settings = [(k, v if v != "" else "–") for k, v in data.settings["methods"].items()]
+    settings = [(k, v if v != "" else "–") for k, v in data.settings["methods"].items() if not data.without_tasks or k in OF_ALL]
     settings += [(f"version of {t['name']}", t["version"]) for t in tasks]
     settings += [(f"γ of {t['name']}", gammas_of(data, t)) for t in tasks]
     tables = [(name, integer(parts), key) for name, parts, key in data.tables]
@@ -67,9 +68,21 @@ def _facts(data: ReportData) -> dict[str, Any]:
         "placebo": any(r["corpus"] == "placebo" and has_number(r) for r in mem_n),
         "orders": ", ".join(str(n) for n in sorted({r["order"] for r in data.measured("contamination")})),
         "contaminated": f"{len({(r['task'], r['example']) for r in data.contaminated}):,}",
+        "without_tasks": data.without_tasks,
+        "ensembles": _ensembles(data),
         "version": versions.get("taskgram", "unknown"),
         "libraries": ", ".join(libraries),
     }
+
+
+def _ensembles(data: ReportData) -> dict[str, Any] | None:
+    """What was trained how often, with and without how many sequences."""
+    of, sequences = data.settings.get("ensembles"), data.ensembles.sequences
+    if not of or sequences.is_empty():
+        return None
+    splits = {split: sequences.filter(split=split)["sequence"].n_unique() for split in ("member", "phantom")}
+    level = f"{100 * data.ensembles.verdicts[0]['level']:.0f} %" if data.ensembles.verdicts else ""
+    return {"models": listed(sorted(r["model"] for r in data.ensembles.runs)), "runs": of["runs"], "level": level, **splits}
 
 
 def _rows(data: ReportData) -> list[str]:

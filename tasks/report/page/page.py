@@ -17,6 +17,7 @@ from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.formatting import integer, interval, number, short
 from tasks.report.numbers import PRIMARY, sizes
 from tasks.report.page.blocks import Block, Custom, Remark, table_of
+from tasks.report.page.claims import claims, networks
 from tasks.report.page.html import data_link, fit, highlight
 from tasks.report.page.left_out import contaminated, documents, left_out
 from tasks.report.page.methods import methods
@@ -26,6 +27,7 @@ from tasks.report.plot.drawing import WIDE, legend_of
 from tasks.report.plot.palette import sample, themed
 
 HERE = Path(__file__).parent
+OF_TASKS = {"answer", "results", "performance", "checks", "truth", "contamination", "documents"}  # sections
 EMBEDDED = 100_000  # characters of data that a page carries for one figure
 
 
@@ -33,7 +35,8 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
     def drawn(section: str) -> list[Block]:
         return [f for f in figures if f.text["section"] == section]
 
-    sections: tuple[tuple[str, str, list[Block]], ...] = (
+    sections: list[tuple[str, str, list[Block]]] = [
+        *([("claims", "Memorized or learned?", claims(data, drawn("claims")))] if "ensembles" in data.settings else []),
         ("answer", "Task by task", [Custom("answer", answer(data))]),
         ("results", "Results", results(data)),
         ("performance", "Score, counts and novelty", drawn("performance")),
@@ -47,7 +50,12 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         ("contamination", "Test text in the corpus", contaminated(data)),
         ("documents", "Documents with the pairs", documents(data)),
         ("methods", "Methods", methods(data)),
-    )
+    ]
+    if data.without_tasks:
+        kept = [
+            (id, name, [b for b in blocks if id == "claims" or _shows(b)]) for id, name, blocks in sections if id not in OF_TASKS
+        ]
+        sections = [section for section in kept if section[2]]
     unmeasured = [m for m in data.settings["models"] if m not in measured_models(data)] if data.metrics else []
     template = _environment().get_template("page.html")
     html = template.render(
@@ -57,12 +65,17 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         lead=glance(data),
         unmeasured=unmeasured,
         left_out_models=data.settings.get("left_out_models", {}),
-        glance=drawn("glance"),
+        glance=[] if data.without_tasks else drawn("glance"),
         totals=_totals(data),
         traced=bool(data.settings["tasks"]),
         sections=sections,
     )
     return fit(html)
+
+
+def _shows(block: Block) -> bool:
+    """Whether a block is more than the reason why nothing is there."""
+    return bool(block.panels) if isinstance(block, ReportFigure) else not (isinstance(block, Remark) and block.style == "missing")
 
 
 def _environment() -> Environment:
@@ -99,12 +112,15 @@ def _totals(data: ReportData) -> list[tuple[str, str]]:
         "evaluated examples": sum(n for (_, split), n in data.examples.items() if split == "evaluate"),
         "models": len(data.settings["models"]),
     }
+    if runs := data.ensembles.runs:
+        trained = {"sequences": data.ensembles.sequences["sequence"].n_unique(), "trainings": sum(r["runs"] for r in runs)}
+        totals = trained | {name: n for name, n in totals.items() if n}
     return [(name, short(n) if n >= 100_000 else integer(n)) for name, n in totals.items()]
 
 
 def _study(data: ReportData) -> list[Block]:
     origin = "a planted world, whose truth is known" if data.settings["planted"] else "files named in the study"
-    origin = "a controlled corpus, whose sequences are known" if data.settings.get("controlled") else origin
+    origin = "a controlled corpus, whose sequences are known" if "ensembles" in data.settings else origin
     sources = [(s["source"] or "all", integer(s["documents"]), integer(s["tokens"])) for s in data.sources]
     tasks = []
     for t in data.settings["tasks"]:
@@ -120,10 +136,15 @@ def _study(data: ReportData) -> list[Block]:
     task_caption = "The tasks: task-grams are mined from one set of examples, and models are evaluated on another"
     task_columns, no_task = ("task", "family", "mined", "evaluated", "n"), "the study names no task"
     source_columns, no_model = ("source", "documents", "model tokens"), "no model has been trained or loaded"
+    if data.without_tasks:
+        models_or_not = "" if data.ensembles.runs else no_model
+        of_models = table_of("The models, smallest first", model_columns, models, (1, 2, 3, 4), models_or_not)
+        return [*networks(data), *of_models, *table_of(f"The corpus: {origin}", source_columns, sources, (1, 2))]
     twice = ", ".join(t["name"] for t in data.settings["tasks"] if t["mined_on_evaluated"])
     return [
         *table_of(f"The corpus: {origin}", source_columns, sources, (1, 2), "the corpus has not been read"),
         *table_of(task_caption, task_columns, tasks, (2, 3), no_task),
+        *networks(data),
         *([Remark(f"Mined from the evaluated examples themselves: {twice}.", "small")] if twice else []),
         *table_of("The models, smallest first", model_columns, models, (1, 2, 3, 4), no_model),
     ]

@@ -67,8 +67,8 @@ def sample(style: LineStyle) -> str:
     colour, marker, dash = style
     if marker == BAR:
         return f'<path fill="{colour}" d="M4 1h22v10h-22z"/><path stroke="{PAPER}" d="{HATCHES[dash]}"/>'
-    broken = "" if dash == "-" else f' stroke-dasharray="{" ".join(f"{1.4 * d:g}" for d in dash[1])}"'
-    line = f'<path stroke="{colour}" stroke-width="1.8" fill="none" d="M0 6h30"{broken}/>'
+    broken = f' stroke-dasharray="{" ".join(f"{1.4 * d:g}" for d in dash[1])}"' if dash and dash != "-" else ""
+    line = dash and f'<path stroke="{colour}" stroke-width="1.8" fill="none" d="M0 6h30"{broken}/>'
     return f'{line}<path fill="{colour}" d="{MARKERS[marker]}"/>'
 
 

@@ -187,6 +187,32 @@ def bars_panel(name: str, title: str, bars: Sequence[tuple[str, Sequence[tuple[s
     return Panel(name, title, text, paint, tuple(styles.items()), height=height, margins=margins)
 
 
+def columns_panel(
+    name: str,
+    title: str,
+    columns: Sequence[tuple[float, Sequence[tuple[str, float]]]],
+    x: XAxis,
+    label: str,
+    width: float,
+    row: str = "",
+) -> Panel:
+    """Stacked columns at places of the x axis; each kind has its colour and its hatch, and the last one is the rest."""
+    styles = bar_styles(list(dict.fromkeys(kind for _, shares in columns for kind, _ in shares)))
+
+    def paint(axes: Any) -> None:
+        for at, shares in columns:
+            bottom = 0.0
+            for kind, share in shares:
+                look = {"color": styles[kind].colour, "hatch": styles[kind].dash, "edgecolor": PAPER, "linewidth": 0.4}
+                axes.bar(at, share, 0.92 * width, bottom=bottom, **look)
+                bottom += share
+        scale_x(axes, x, [at for at, _ in columns])
+        scale_y(axes, label)
+
+    spoken = [f"{short(at)}: " + ", ".join(f"{kind} {share:.3g}" for kind, share in shares) + "." for at, shares in columns]
+    return Panel(name, title, " ".join([f"{label} over {x.label}.", *spoken]), paint, tuple(styles.items()), row)
+
+
 def arrows_panel(name: str, title: str, series: Sequence[Series], x: XAxis, label: str) -> Panel:
     """One path per line with an arrow at its end and its name next to it."""
 

@@ -1,0 +1,119 @@
+"""Estimates of each member from two halves of the runs, several times halved: what claims are decided by.
+
+A score and what it is compared with come from different halves, so that no noise of a run is in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tasks.memorization.ensemble_panel import EnsemblePanel
+from tasks.memorization.run_contrasts import difference, mean
+from tasks.statistics import Floats, Ints
+
+LEVERAGES = ("feature", "last_layer", "gauss_newton")
+SPLITS = 8
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Estimates of members from two halves of the runs, several times halved. All float [splits, 2, sequences], but `leverage`:
+    [splits, kinds, 2, sequences]; `leverage` and `sparsity` are NaN for a sequence that no run with weights has."""
+
+    kinds: list[str]
+    group_out: Floats
+    one_out: Floats
+    inside: Floats
+    outside: Floats
+    extracted: Floats
+    leverage: Floats
+    sparsity: Floats
+
+
+def _blocks(panel: EnsemblePanel) -> Ints:
+    """[blocks, runs]: rows of the panel that are not separated, so that each half has all arms: two pairs, or the fewest runs of
+    which each block lacks each member once."""
+    runs = len(panel.runs)
+    if panel.paired:
+        unit = 4 if runs % 4 == 0 else 2
+    else:
+        lacks = panel.assigned[:, panel.member] == 0
+        units = (u for u in range(2, runs // 2 + 1) if runs % u == 0 and lacks.reshape(-1, u, lacks.shape[1]).any(axis=1).all())
+        unit = next(units, 1)
+    return np.arange(runs // unit * unit).reshape(-1, unit)
+
+
+def half_of_runs(panel: EnsemblePanel) -> Ints:
+    """Rows of the first half of the runs."""
+    blocks = _blocks(panel)
+    return np.asarray(blocks[: max(1, len(blocks) // 2)].ravel(), np.int64)
+
+
+def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, splits: int = SPLITS) -> Halves:
+    """Halve the runs at random, those with and those without weights each. frames: `leverage` and `outlierness` of the model."""
+    member = np.flatnonzero(panel.member)
+    kinds, of_runs = _leverages(panel, frames)
+    random, blocks = np.random.default_rng(seed), _blocks(panel)
+    kept = np.isfinite(of_runs["sparsity"] if of_runs else np.full(panel.assigned.shape, np.nan)).any(axis=1)[blocks].any(axis=1)
+    made: dict[str, list[list[Floats]]] = {
+        name: [] for name in ("group_out", "one_out", "inside", "outside", "extracted", "leverage", "sparsity")
+    }
+    for _ in range(splits):
+        order = [random.permutation(blocks[side]) for side in (kept, ~kept)]
+        both = [
+            np.concatenate([o[: len(o) // 2] for o in order]),
+            np.concatenate([o[len(o) // 2 : len(o) // 2 * 2] for o in order]),
+        ]
+        for values in made.values():
+            values.append([])
+        for rows in both:
+            rows = np.sort(rows.ravel())
+            some = panel.of_runs(rows)
+            group, one = some.arms
+            log_p, extracted = some.values["log_p"][-1], some.values["extracted"][-1]
+            score = some.effect(log_p, group)[0]
+            beyond = mean(extracted, group.inside) * (1 - mean(extracted, group.outside))
+            if panel.paired:
+                without = extracted.reshape(-1, 2, extracted.shape[1])[:, ::-1].reshape(extracted.shape)
+                beyond = mean(extracted * (1 - without), group.inside)
+            single = panel.sequences["copies"].to_numpy() == 1
+            found = {
+                "group_out": score,
+                "one_out": np.where(single, score, difference(log_p, one)[0]),
+                "inside": mean(log_p, group.inside),
+                "outside": mean(log_p, group.outside),
+                "extracted": beyond,
+                "leverage": np.stack(
+                    [_mean_of_runs(v[rows]) for k, v in of_runs.items() if k in kinds] or [np.full(len(single), np.nan)]
+                ),
+                "sparsity": _mean_of_runs(of_runs["sparsity"][rows]) if of_runs else np.full(len(single), np.nan),
+            }
+            for name, values in made.items():
+                values[-1].append(found[name][..., member])
+    arrays = {name: np.array(values) for name, values in made.items()}
+    arrays["leverage"] = arrays["leverage"].transpose(0, 2, 1, 3)
+    return Halves(kinds, **arrays)
+
+
+def _leverages(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame]) -> tuple[list[str], dict[str, Floats]]:
+    """(kinds of leverage, each kind and `sparsity` as float [runs, sequences]): of runs with all copies, else NaN."""
+    tables = [(LEVERAGES, f"{{}}, damping {damping:g}", of) for (damping,), of in sorted(frames["leverage"].group_by("damping"))]
+    place = {name: i for i, name in enumerate(panel.sequences["sequence"])}
+    row_of, out = {int(r): i for i, r in enumerate(panel.runs)}, dict[str, Floats]()
+    for columns, label, frame in [*tables, (("sparsity",), "{}", frames["outlierness"])]:
+        frame = frame.filter(pl.col("run").is_in(list(row_of)))
+        rows = frame["run"].replace_strict(row_of, return_dtype=pl.Int64).to_numpy() if len(frame) else np.empty(0, np.int64)
+        at = frame["sequence"].replace_strict(place, return_dtype=pl.Int64).to_numpy() if len(frame) else rows
+        for column in columns:
+            values = np.full(panel.assigned.shape, np.nan)
+            values[rows, at] = frame[column].to_numpy()
+            out[label.format(column)] = np.where(panel.arms[0].inside, values, np.nan)
+    return [name for name in out if name != "sparsity"], out if tables else {}
+
+
+def _mean_of_runs(values: Floats) -> Floats:
+    return mean(np.nan_to_num(values), np.isfinite(values))
