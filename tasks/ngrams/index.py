@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -152,16 +152,14 @@ Occurrences = tuple[np.ndarray, np.ndarray]  # per occurrence, in corpus order: 
 ABSENT = np.int32(2**31 - 1)  # the id of words that are not in a part's vocabulary
 
 
-@dataclass(frozen=True)
-class NgramCount:
+class NgramCount(NamedTuple):
     """C(s) and df(s) of an n-gram."""
 
     occurrences: int
     documents: int
 
 
-@dataclass(frozen=True)
-class DocumentMatch:
+class DocumentMatch(NamedTuple):
     """A document that contains all n-grams: the number of its part, its position there, the first word of each n-gram."""
 
     part: int
@@ -169,8 +167,7 @@ class DocumentMatch:
     words: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class LookupResult:
+class LookupResult(NamedTuple):
     """Counts of each n-gram, the number of documents that contain them all, and the first of these in corpus order."""
 
     counted: tuple[NgramCount, ...]
@@ -208,8 +205,7 @@ class TokenIds:
         return np.array(ngram, np.int32)
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(NamedTuple):
     """A suffix array, the number of its part, and the position of its first document there."""
 
     arrays: "Suffixes"
