@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     first = not recorded_steps(Store(options.root), settings.name)
     if first and server.process is not None:  # it has many tables to check, and loading takes as long as the server's start
-        from tasks.storage.expectations import load
+        from tasks.storage.validation import load
 
         load()
     # SIGTERM ends a run as Ctrl-C does, with its workers and server; Prefect's own handler passes the signal on to this one

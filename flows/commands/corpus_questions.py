@@ -17,8 +17,7 @@ from schemas import NGRAM_INDEX, StudyError, load_study
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.ingest import IDS, INGEST
 from tasks.corpus.planted.plant import PLANT
-from tasks.ngrams.index import INDEX
-from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, Scan
+from tasks.ngrams.index import INDEX, CorpusLookup, DocumentMatch, Index, Scan
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import excerpt_around, mark_spans, printable

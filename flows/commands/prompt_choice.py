@@ -25,7 +25,7 @@ from tasks.models.generate import generate
 from tasks.models.ladder import checkpoints, inference_settings, parts_with
 from tasks.models.load import open_checkpoint, repeatable
 from tasks.models.sampling import Sampling
-from tasks.ngrams.lookup import CorpusLookup, Index
+from tasks.ngrams.index import CorpusLookup, Index
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
 from tasks.prompts.optimise import Candidate, PromptSearch, Rewrite, best

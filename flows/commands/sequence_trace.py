@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.corpus_questions import read_document
 from schemas import CONTRACTS
-from tasks.ngrams.lookup import CorpusLookup, Index, Scan
+from tasks.ngrams.index import CorpusLookup, Index, Scan
 from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.display import excerpt_around, one_line
@@ -90,7 +90,7 @@ def _excerpts(
     store: Store, documents: Sequence[Part], corpus: CorpusLookup, tokenizer: Any, ids: Sequence[int], limit: int
 ) -> Iterator[Row]:
     """The first documents that contain these tokens, with the text around them."""
-    for match in corpus.documents(ids, limit):
+    for match in corpus.ask([ids], limit).places:
         document, first = read_document(store, documents[match.part], match.document), match.words[0]
         places = tokenizer.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
         text, (span,) = excerpt_around(document["text"], [(places[0][0], places[-1][1])])
