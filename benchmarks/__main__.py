@@ -1,4 +1,4 @@
-"""python -m benchmarks [--quick | --compile | --profile | --table | --check] [--rows NAME,…] [--sizes 1M,10M] [--machine LABEL]
+"""python -m benchmarks [--quick | --compile | --table | --check] [--rows NAME,…] [--sizes 1M,10M] [--machine LABEL]
 
 Measures, and writes benchmarks/results.json row by row and the tables of docs/benchmarks.md from it. A record stays until its row
 is measured again on the same processor, so that rows can be run one at a time. --quick writes nothing, and exits with 1 if answers
@@ -6,8 +6,6 @@ differ or a ratio is below half its bar.
 """
 
 import argparse
-import cProfile
-import pstats
 import sys
 import tempfile
 import time
@@ -21,7 +19,7 @@ from benchmarks.rows import QUANTITIES, ROWS
 from benchmarks.side import OURS, ROOT
 from benchmarks.timing import measure
 
-QUICK_RUNS, SHOWN, SECONDS = 2, 10, 4.0  # runs of --quick; functions that --profile shows, and seconds of each row
+QUICK_RUNS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,9 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.check:
         return _check(options.machine or records.processor())
-    if options.profile:
-        _profile(names, corpora)
-        return 0
     if options.quick:
         return _quick(names, corpora)
     if options.compile:
@@ -55,9 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with this number of tokens")
     parser.add_argument("--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache")
-    parser.add_argument(
-        "--profile", action="store_true", help="where our side spends its time; under py-spy record --native also in kernels"
-    )
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
     parser.add_argument("--check", action="store_true", help="name the rows that are older than their code; 1 if there are any")
     parser.add_argument("--machine", default="", metavar="LABEL", help="what to call this processor, if not by its model")
@@ -132,26 +124,6 @@ def _compile_time(name: str, corpora: Corpora, label: str) -> list[records.Recor
     made = {"row": records.COMPILED, "peer": "", "version": "", "figure": name, "sizes": {"row": name}, "unit": "s"}
     judged = {"ratio": seconds, "figures": {}, "at_most": True, "equal": None, "note": ""}
     return [made | judged | records.about(name, corpora.source, label)]
-
-
-def _profile(names: Sequence[str], corpora: Corpora) -> None:
-    """Print the functions that some seconds of each row take most of, at its smallest size, warm, in this process."""
-    for name in names:
-        row = ROWS[name]
-        if row.quick is None:
-            continue
-        side = row.sides[OURS](corpora, row.quick)
-        side.work(side.fresh())
-        profiler, began = cProfile.Profile(), time.perf_counter()
-        while time.perf_counter() - began < SECONDS:
-            made = side.fresh()
-            profiler.runcall(side.work, made)
-        for close in side.close:
-            close()
-        stats: Any = pstats.Stats(profiler)
-        print(f"\n== {name}: {row.work}")
-        for (file, _, function), (_, _, seconds, _, _) in sorted(stats.stats.items(), key=lambda kv: -kv[1][2])[:SHOWN]:
-            print(f"  {seconds / stats.total_tt:6.1%}  {function}  ({Path(file).name})", flush=True)
 
 
 if __name__ == "__main__":
