@@ -108,9 +108,8 @@ def row(work: str, cases: str, sides: Mapping[str, Callable[[Corpora, Case], Ben
     names, parts = ("quick ", "runs ", "within ", "items "), cases.split("; ")
     named, at = dict(p.split(" ", 1) for p in parts if p.startswith(names)), [p for p in parts if not p.startswith(names)]
     quick, more = _case(named["quick"]) if "quick" in named else None, more | {"within": float(named.get("within", 0))}
-    return BenchmarkRow(
-        work, sides, tuple(map(_case, at)), quick, named.get("items", "tokens"), runs=int(named.get("runs", 5)), **more
-    )
+    items, runs = named.get("items", "tokens"), int(named.get("runs", 5))
+    return BenchmarkRow(work, sides, tuple(map(_case, at)), quick, items, runs=runs, **more)
 
 
 TOKENISERS = {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers, "fastokens": text_sides.fastokens}

@@ -19,6 +19,7 @@ from tasks.memorization.scored_windows import Mask, mean, of_windows, read_windo
 from tasks.statistics import FEWEST_CLUSTERS, Estimate, Floats, Ints, effective_clusters
 from tasks.step import Work
 
+Columns = dict[str, Any]
 TERMS = ("log2_occurrences", "log2_prefix", "log10_parameters", "entropy_bits")
 MOST_WINDOWS = 20_000  # of a sample; the names of windows begin with hashes, so the first ones are a random subset
 Z = 1.959963984540054
@@ -134,7 +135,7 @@ def run(work: Work, rows: MetricRows) -> None:
 
 
 def _curve(
-    work: Work, rows: MetricRows, more: dict[str, Any], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int
+    work: Work, rows: MetricRows, more: Columns, law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int
 ) -> None:
     """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms. Phantoms
     at the same prefix or model; occurrences they do not have, and their entropy is not compared."""
