@@ -1,7 +1,7 @@
 """What all settings of a study share: their base class, the types of names and paths, and sizes such as "1.5GB"."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -89,6 +89,13 @@ def _written(value: str, parse: Callable[[str], int]) -> str:
 
 Size = Annotated[str, AfterValidator(lambda value: _written(value, parse_size))]  # or empty
 Count = Annotated[str, AfterValidator(lambda value: _written(value, parse_count))]  # or empty
+
+
+def distinct(kind: str, names: Iterable[str]) -> None:
+    """Raises ValueError for a name that is given twice: `distinct("models: duplicate name", …)`."""
+    names = list(names)
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{kind} {double[0]!r}; give each its own")
 
 
 def at_least(least: str, who_needs: str) -> AfterValidator:
