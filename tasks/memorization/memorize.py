@@ -79,21 +79,14 @@ def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:
     texts = tokenizer.decode_batch(ids.tolist(), skip_special_tokens=False)
     sizes = np.array([len(zlib.compress(text.encode("utf-8", "surrogatepass"))) for text in texts])
     starts = extracted_from(hits, prefix)
-    return {
-        "extracted": starts[:, -1],
-        "extracted_from": pl.Series(starts).cast(pl.List(pl.Boolean)),
-        "longest_run": longest_run(hits).astype(np.int32),
-        "strength": strength(hits),
-        "accuracy": hits.mean(axis=1),
-        "suffix_log_p": log_p[:, prefix:].sum(axis=1),
-        "unrelated_log_p": pl.Series(log_mean(rows["unrelated"].to_list()), dtype=pl.Float64),
-        "sampled_log_p": pl.Series(sampled, dtype=pl.List(pl.Float64)),
-        "loss": log_p.mean(axis=1),
-        "zlib": log_p.sum(axis=1) / sizes,
-        "min_k": lowest_mean(log_p),
-        "min_k_plus_plus": lowest_mean(standardised(log_p, means, variances)),
-        "kind": kinds(ids, texts, rows["occurrences"].to_numpy()),
-    }
+    columns: dict[str, Any] = {"extracted": starts[:, -1], "extracted_from": pl.Series(starts).cast(pl.List(pl.Boolean))}
+    columns |= {"longest_run": longest_run(hits).astype(np.int32), "strength": strength(hits), "accuracy": hits.mean(axis=1)}
+    columns["suffix_log_p"] = log_p[:, prefix:].sum(axis=1)
+    columns["unrelated_log_p"] = pl.Series(log_mean(rows["unrelated"].to_list()), dtype=pl.Float64)
+    columns["sampled_log_p"] = pl.Series(sampled, dtype=pl.List(pl.Float64))
+    columns |= {"loss": log_p.mean(axis=1), "zlib": log_p.sum(axis=1) / sizes, "min_k": lowest_mean(log_p)}
+    columns["min_k_plus_plus"] = lowest_mean(standardised(log_p, means, variances))
+    return columns | {"kind": kinds(ids, texts, rows["occurrences"].to_numpy())}
 
 
 RATES = {"memorize": Rate(4_000, "windows /s", "a core among others at work, windows of 64 tokens", guess=True)}

@@ -173,12 +173,12 @@ class Correlations:
 
     def ablations(self, pairs: pl.DataFrame, rows: Rows) -> None:
         """What log P_n is made of, each part alone on the same rows (docs/method.md §6a)."""
-        for detail, column, sign in (
-            ("log_count", "pair_documents", 1),
-            ("neg_log_input_documents", "input_documents", -1),
-            ("log_output_documents", "output_documents", 1),
+        for detail, side, sign in (
+            ("log_count", "pair", 1),
+            ("neg_log_input_documents", "input", -1),
+            ("log_output_documents", "output", 1),
         ):
-            part = replace(rows, x=sign * np.log(floats(pairs[column])))
+            part = replace(rows, x=sign * np.log(floats(pairs[f"{side}_documents"])))
             self.spearman(PairMeasure("mem_ablation", (detail, "log P_LLM")), "pair", part, detail=detail)
 
     # -- how a correlation is reported --------------------------------------------------------------------------------

@@ -97,18 +97,13 @@ LabelsSettingsInputs = tuple[Mapping[str, str], Mapping[str, Any], Inputs]
 
 def checkpoint_jobs(study: Study, inputs: Inputs, more: Callable[[Model, int], Iterable[LabelsSettingsInputs]]) -> list[Job]:
     """Jobs that run a checkpoint of a model: one for each further labels, settings and inputs of it."""
-    return [
-        Job(
-            {"model": model.name, "checkpoint": str(checkpoint), **labels},
-            {**inference_settings(study, model), **settings},
-            {"models": parts_with(inputs["models"], model=model.name), **tables},
-            cost=size(model),
-            resources=resources(study),
-        )
-        for model in study.models
-        for checkpoint in checkpoints(model)
-        for labels, settings, tables in more(model, checkpoint)
-    ]
+    jobs = []
+    for model, checkpoint in [(m, step) for m in study.models for step in checkpoints(m)]:
+        of_model, parts = inference_settings(study, model), parts_with(inputs["models"], model=model.name)
+        for labels, settings, tables in more(model, checkpoint):
+            named, tables = {"model": model.name, "checkpoint": str(checkpoint), **labels}, {"models": parts, **tables}
+            jobs.append(Job(named, {**of_model, **settings}, tables, cost=size(model), resources=resources(study)))
+    return jobs
 
 
 def task_jobs(study: Study, inputs: Inputs, settings: Callable[[Task], dict[str, Any] | None]) -> list[Job]:

@@ -117,16 +117,10 @@ def _index(examples: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str],
     for model in models:
         here = examples.select("example").join(marks.filter(model=model), on="example", how="left", maintain_order="left")
         right.append("".join(here["mark"].fill_null("-").to_list()))
-    return {
-        "chunk": CHUNK,
-        "statistic": statistic,
-        "models": models,
-        "ids": examples["example"].to_list(),
-        "words": [_short(x, FIRST_WORDS) for x in examples["input"].to_list()],
-        "answers": [_short(y, FIRST_ANSWER) for y in examples["output"].to_list()],
-        "right": right,
-        "pairs": pairs,
-    }
+    index = {"chunk": CHUNK, "statistic": statistic, "models": models, "ids": examples["example"].to_list()}
+    index["words"] = [_short(x, FIRST_WORDS) for x in examples["input"].to_list()]
+    index["answers"] = [_short(y, FIRST_ANSWER) for y in examples["output"].to_list()]
+    return index | {"right": right, "pairs": pairs}
 
 
 def _short(text: str, most: int) -> str:
@@ -160,11 +154,9 @@ def _examples(work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Seq
     inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
     given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
     plain = ("id", "group", "x", "y", "aliases", "options")
-    by_name: dict[str, Example] = {
-        row[0]: dict(zip(plain, row, strict=True))
-        | {"in": [], "out": [], "pairs": [], "answers": [None] * len(models), "log": [], "delta": []}
-        for row in some.iter_rows()
-    }
+    by_name: dict[str, Example] = {row[0]: dict(zip(plain, row, strict=True)) for row in some.iter_rows()}
+    for example in by_name.values():
+        example |= {"in": [], "out": [], "pairs": [], "answers": [None] * len(models), "log": [], "delta": []}
     columns = ("example", "order", "ngram", "starts", "ends", "documents", "occurrences", "log_infinity", "note")
     for e, n, ngram, starts, ends, df, occurrences, _, _ in inputs.select(columns).iter_rows():
         by_name[e]["in"].append([n, ngram, _places(starts, ends), df, occurrences])
