@@ -1,7 +1,7 @@
 """Which prompt consists of the corpus's own words, which does not, and how models do with both (docs/method.md §12).
 
 All of it is steps of derived studies, which differ from the study in the task's prompt alone: what the study has finished under
-the task's own prompt is not done again, and no model is trained twice. Knows nothing of Prefect; `prompts.py` makes a flow of it.
+the task's own prompt is not done again, and no model is trained twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -171,8 +171,8 @@ def _model_source(question: PromptQuestion, home: Study, session: PromptSession,
     parts = _bring("models", session.of(study), run)["models"].outputs["models"]
     settings = {"rewriter": "model", "seed": question.seed, **SAMPLING, **inference_settings(study, model)}
     labels = {"model": model.name, "checkpoint": str(checkpoints(model)[-1])}
-    inputs = {"models": parts_with(parts, model=model.name)}
-    return PromptSource(_model_rewriter, question.rounds, question.per_round, settings, labels, inputs)
+    job = Job(labels, settings, {"models": parts_with(parts, model=model.name)})
+    return PromptSource(_model_rewriter, question.rounds, question.per_round, job)
 
 
 def _model_rewriter(work: Work) -> Rewrite:
