@@ -87,13 +87,11 @@ def _finite(value: Any) -> Any:
 
 
 # -- where it occurs -------------------------------------------------------------------------------------------------
-def _excerpts(
-    store: Store, parts: Sequence[Part], corpus: CorpusLookup, tokenizer: Any, ids: list[int], limit: int
-) -> Iterator[Row]:
+def _excerpts(store: Store, parts: Sequence[Part], corpus: CorpusLookup, reader: Any, ids: list[int], most: int) -> Iterator[Row]:
     """The first documents that contain these tokens, with the text around them."""
-    for match in corpus.documents(ids, limit):
+    for match in corpus.documents(ids, most):
         document, first = read_document(store, parts[match.part], match.document), match.words[0]
-        places = tokenizer.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
+        places = reader.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
         text, (span,) = excerpt_around(document["text"], [(places[0][0], places[-1][1])])
         yield {"source": document["source"], "id": document["id"], "offset": first, "text": text, "start": span[0], "end": span[1]}
 

@@ -160,7 +160,7 @@ def _curves(work: Work, values: dict[str, Floats], members: Mask, clusters: Ints
 
 
 def _add(
-    sample: WindowSample, training: TrainingRun, token_class: str, point: Curves, draws: Curves, losses: Both, epochs: float
+    sample: WindowSample, training: TrainingRun, tokens: str, point: Curves, draws: Curves, losses: Both, epochs: float
 ) -> None:
     """Rows of one class of tokens. losses: of all tokens, which decide when the model overfits; epochs: of one training step."""
     steps, last = training.steps, training.checkpoints[-1]
@@ -169,9 +169,9 @@ def _add(
     for name, (values, others) in {**both, "phantoms": (point.phantoms, draws.phantoms)}.items():
         for c, checkpoint in enumerate(training.checkpoints):
             share = with_interval(values[0, c], others[:, c], undefined=none)
-            sample.add("share", share, of=checkpoint, x=float(steps[c]), detail=f"{name} {token_class}".rstrip())
+            sample.add("share", share, of=checkpoint, x=float(steps[c]), detail=f"{name} {tokens}".rstrip())
     for name, (values, others) in both.items():
-        key: dict[str, Any] = {"of": last, "detail": f"{name} {token_class}".rstrip()}
+        key: dict[str, Any] = {"of": last, "detail": f"{name} {tokens}".rstrip()}
         for level in LEVELS:
             when, drawn = float(first_reached(steps, values, level)[0]), first_reached(steps, others, level)
             why = none or f"not reached by step {steps[-1]:.0f}, where it is {values[0, -1]:.3f}"

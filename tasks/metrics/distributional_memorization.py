@@ -71,15 +71,12 @@ def _exclude_pairs(work: Work, rows: MetricRows, evidence: TaskEvidence, order: 
     short = 0 if work.settings["whole_answer"] else sum(len(normalise(outputs[i]).split()) < order for i in without)
     uncounted, zero = phi["pair_documents"].null_count(), int((phi["pair_documents"] == 0).sum())
     lost = len(phi) - uncounted - zero - len(evidence.supported(order))  # a broken contract of the counts, if not 0
-    for reason, number, counted in (
-        ("output shorter than n", short, "examples"),
-        ("no n-gram of the output left", len(without) - short, "examples"),
-        ("pair not mined above γ", evidence.candidates(order) - len(phi), "rows"),
-        ("pair never counted", uncounted, "rows"),
-        ("zero corpus count", zero, "rows"),
-        ("n-gram never counted", lost, "rows"),
-    ):
-        rows.exclude("mem_n", reason, number, counted, order=order)
+    examples = {"output shorter than n": short, "no n-gram of the output left": len(without) - short}
+    pairs = {"pair not mined above γ": evidence.candidates(order) - len(phi), "pair never counted": uncounted}
+    pairs |= {"zero corpus count": zero, "n-gram never counted": lost}
+    for counted, reasons in (("examples", examples), ("rows", pairs)):
+        for reason, number in reasons.items():
+            rows.exclude("mem_n", reason, number, counted, order=order)
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,7 @@ def _even(lowest: float, similarity: pl.Series) -> list[float]:
 
 
 # -- the numbers at each γ ---------------------------------------------------------------------------------------------
-def _acceptance(
-    rows: MetricRows, order: int, levels: list[Level], mined: Any, every: int, pairs: pl.DataFrame, variant: str
-) -> None:
+def _acceptance(rows: MetricRows, n: int, levels: list[Level], mined: Any, every: int, pairs: pl.DataFrame, variant: str) -> None:
     """The acceptance rate and the rows of each level, which no model decides. every: candidates."""
     for level in levels:
         accepted, here = int(level.above(mined).sum()), pairs.filter(level.above(pairs["similarity"].to_numpy()))
@@ -115,23 +113,15 @@ def _acceptance(
         if level.gamma is None:
             share = number = Estimate(None, note=level.why)
         note = "" if level.gamma is None or level.x is not None else f"γ = {level.gamma:g}"
-        more: dict[str, Any] = {
-            "order": order,
-            "unit": "pair",
-            "x": level.x,
-            "note": note,
-            "gamma": level.named,
-            "variant": variant,
-        }
+        more: dict[str, Any] = {"order": n, "unit": "pair", "x": level.x, "note": note, "variant": variant}
+        more["gamma"] = level.named
         rows.add("sweep", "acceptance", share, rows=every, **more)
         rows.add("sweep", "rows_found", number, rows=len(here), examples=here["example"].n_unique(), **more)
 
 
-def _correlations(
-    work: Work, rows: MetricRows, of: ModelCheckpoint, order: int, levels: list[Level], evidence: TaskEvidence
-) -> None:
+def _correlations(work: Work, rows: MetricRows, of: ModelCheckpoint, n: int, levels: list[Level], evidence: TaskEvidence) -> None:
     """Mem_n and Mem_Δ of one model at one n, as `distributional_memorization` has them, at each γ."""
-    pairs, scores = evidence.supported(order), evidence.of(of)
+    pairs, scores = evidence.supported(n), evidence.of(of)
     span, similarity = pairs["span"].to_numpy(), pairs["similarity"].to_numpy()
     draws, sides = (work.settings["draws"], work.settings["seed"]), [(m, m.x(pairs)) for m in (MEM_N, MEM_DELTA)]
     for level in levels:
@@ -141,7 +131,7 @@ def _correlations(
             kept = evidence.rows(pairs, x, y).take(above & np.isfinite(y))
             why = level.why or why_none(pairs.filter(above), kept, scores, measure.names)
             estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
-            more: dict[str, Any] = {"of": of, "order": order, "unit": "pair", "of_measure": measure.name, "over": kept}
+            more: dict[str, Any] = {"of": of, "order": n, "unit": "pair", "of_measure": measure.name, "over": kept}
             rows.add("sweep", "spearman", estimate, variant=work.settings.get("of", ""), gamma=level.named, x=level.x, **more)
 
 

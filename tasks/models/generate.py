@@ -112,17 +112,11 @@ def compare_alone(work: Work, model: LanguageModel, answers: Sequence[Continuati
 
 
 def generate(
-    model: LanguageModel,
-    texts: Texts,
-    new: int,
-    stops: Strings,
-    batch_tokens: int,
-    sampling: Sampling = GREEDY,
-    names: Strings = (),
+    model: LanguageModel, texts: Texts, new: int, stops: Strings, batch: int, sampling: Sampling = GREEDY, names: Strings = ()
 ) -> tuple[list[Continuation], int]:
-    """Answers to (prompt, separator), and how many prompts were shortened at their left end. A prompt leaves room for
-    `new` tokens, which get at most half the context. The answers are those of one prompt at a time, up to rounding, which
-    decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite."""
+    """Answers to (prompt, separator), and how many prompts were shortened at their left end. A prompt leaves room for `new` tokens,
+    which get at most half the context; `batch`: most tokens of a batch. The answers are those of one prompt at a time, up to
+    rounding, which decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite."""
     room = max(1, model.context + 1 - min(new, max(1, model.context // 2)))
     encodings = model.tokenizer.encode_batch([prompt for prompt, _ in texts], add_special_tokens=False)
     names = names or [prompt for prompt, _ in texts]
@@ -132,23 +126,17 @@ def generate(
     shortened = sum(len(ids) > room for ids in whole)
     most = [min(new, model.context + 1 - min(len(ids), room)) for ids in whole]
     answers = [Continuation(separator, ids[-room:]) for (_, separator), ids in zip(texts, whole, strict=True)]
-    return go_on(model, answers, most, names, stops, batch_tokens, sampling), shortened
+    return go_on(model, answers, most, names, stops, batch, sampling), shortened
 
 
 def go_on(
-    model: LanguageModel,
-    begun: Begun,
-    most: list[int],
-    names: Strings,
-    stops: Stops,
-    batch_tokens: int,
-    sampling: Sampling = GREEDY,
+    model: LanguageModel, begun: Begun, most: Sequence[int], names: Strings, stops: Stops, batch: int, sampling: Sampling = GREEDY
 ) -> list[Continuation]:
     """The answers until they have `most` tokens each, or have ended. For networks that do not heed masks, a batch has prompts of
     equal length only."""
     import torch
 
-    answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch_tokens
+    answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch
     with torch.inference_mode():
         while going:  # once, unless an answer passes a switch of the network: then all of it is read again
             prompts, so_far = [], [answers[i] for i in going]
@@ -157,8 +145,8 @@ def go_on(
                 new = min(most[i] - len(answer.tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
                 prompts.append(EncodedPrompt(names[i], ids, new))
             decode = partial(_decode, model, prompts, so_far, stops, sampling)
-            for batch in batches(prompts, most_at_once, model):
-                for chosen, decoded in within_memory(model, batch, decode):
+            for some in batches(prompts, most_at_once, model):
+                for chosen, decoded in within_memory(model, some, decode):
                     for k, answer in zip(chosen, decoded, strict=True):
                         answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[going[k]])
                         answers[going[k]] = answer

@@ -120,21 +120,13 @@ def gather(work: Work) -> ReportData:
     gammas = {t["name"]: resolved(t["gamma"], similarities, t["lowest_gamma"], t["name"]) for t in tasks}
     whole = {table: table for table in ("metrics", "exclusions", "models")}
     whole |= {"family": "metric_family", "training": "training_log", "contaminated": "contamination"}
-    return ReportData(
-        settings=work.settings,
-        **{name: work.read(table).to_pylist() for name, table in whole.items()},
-        sources=_sources(work),
-        examples=_tally(work, "examples", "task", "split"),
-        document_rejects=_tally(work, "document_rejects", "source", "reason"),
-        example_rejects=_tally(work, "example_rejects", "source", "reason"),
-        gammas=gammas,
-        mining=_mining(work, gammas),
-        distribution=_distribution(work),
-        truth={kind: n for (kind,), n in _tally(work, "truth", "kind").items()},
-        planted=_tally(work, "planted_sequences", "kind", "member"),
-        pairs=_pairs(work, gammas),
-        tables=[(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs)],
-    )
+    made: dict[str, Any] = {name: work.read(table).to_pylist() for name, table in whole.items()}
+    made |= {f"{what}_rejects": _tally(work, f"{what}_rejects", "source", "reason") for what in ("document", "example")}
+    made |= {"examples": _tally(work, "examples", "task", "split"), "planted": _tally(work, "planted_sequences", "kind", "member")}
+    made |= {"truth": {kind: n for (kind,), n in _tally(work, "truth", "kind").items()}, "distribution": _distribution(work)}
+    made |= {"sources": _sources(work), "gammas": gammas, "mining": _mining(work, gammas), "pairs": _pairs(work, gammas)}
+    tables = [(t, len(work.parts(t)), fingerprint(work.parts(t))) for t in sorted(work.job.inputs)]
+    return ReportData(settings=work.settings, tables=tables, **made)
 
 
 def _batches(work: Work, table: str, *columns: str) -> Iterator[pl.DataFrame]:

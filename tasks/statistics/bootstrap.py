@@ -50,9 +50,7 @@ def _kept_draws(clusters: int, draws: int, seed: int) -> tuple[NDArray[np.uint8]
     return batches
 
 
-def bootstrap_many(
-    x: Floats, example: Ints, output: Ints | None, draws: int, seed: int, *, weights: Floats | None = None
-) -> Floats:
+def bootstrap_many(x: Floats, example: Ints, output: Ints | None, draws: int, seed: int, weights: Floats | None = None) -> Floats:
     """Rank correlations of all columns with each other, in each resample: (k, n) → (draws, k, k). Ranks are weighted mid-ranks
     within the resample, so that each draw equals Spearman's ρ of the repeated rows. Whole examples are resampled; with `output`
     examples and outputs at once. `weights` are fixed weights of rows, multiplied in. NaN where a column does not vary. One pass:
