@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             records.write(_compile_time(name, corpora, options.machine))
     elif not options.table:
-        _all(names, _sizes(options.sizes), corpora, options.machine)
+        sizes = {int(float(s.strip().upper().removesuffix("M")) * 1_000_000) for s in options.sizes.split(",") if s.strip()}
+        for name, case in ((row, case) for row in names for case in ROWS[row].cases):
+            if not sizes or case["tokens"] in sizes:
+                records.write(_run(name, case, ROWS[name].runs, corpora, options.machine))
     table.write(label=options.machine)
     return 0
 
@@ -59,23 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sizes(text: str) -> set[int]:
-    return {int(float(s.strip().upper().removesuffix("M")) * 1_000_000) for s in text.split(",") if s.strip()}
-
-
 def _run(name: str, case: Mapping[str, Any], runs: int, corpora: Corpora, label: str = "") -> list[records.Record]:
     sides = [OURS, *(p for p in case["bars"] if p not in QUANTITIES)]
     made = records.make_records(name, case, measure(name, sides, case, runs, corpora), corpora.source, label)
     for record in made:
         print(table.line(record), flush=True)
     return made
-
-
-def _all(names: Sequence[str], sizes: set[int], corpora: Corpora, label: str) -> None:
-    for name in names:
-        for case in ROWS[name].cases:
-            if not sizes or case["tokens"] in sizes:
-                records.write(_run(name, case, ROWS[name].runs, corpora, label))
 
 
 def _check(label: str) -> int:
@@ -99,11 +91,11 @@ def _quick(names: Sequence[str], corpora: Corpora) -> int:
         print(f"below half the bar, or wrong: {line}")
     judged = [r for r in made if r["reached"] is not None]
     missing = sorted({r["peer"] for r in made if records.is_missing(r)})
-    print(
-        f"bench-quick: {sum(r['reached'] for r in judged)} of {len(judged)} bars reached, "
-        f"{sum(r['equal'] is True for r in made)} answers equal, {len(failures)} failures"
-        f"{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - started:.0f} s"
+    reached, equal = sum(r["reached"] for r in judged), sum(r["equal"] is True for r in made)
+    ended = (
+        f"{len(failures)} failures{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - started:.0f} s"
     )
+    print(f"bench-quick: {reached} of {len(judged)} bars reached, {equal} answers equal, {ended}")
     return 1 if failures else 0
 
 

@@ -104,7 +104,9 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
 
     terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = console or Console(highlight=False, width=None if terminal else WIDE)
-    console.print(Text(window["sequence"], style="bold"), Text(_about(window)))
+    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
+    about = f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens"
+    console.print(Text(window["sequence"], style="bold"), Text(one_line(about)))
     console.print()
     beginning, rest = (one_line(text) for text in window["text"])
     console.print(Text.assemble("  ", (beginning, "blue"), (" | ", "dim"), (rest, "bold")))
@@ -124,11 +126,6 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
     for table in (*(_tokens(window, of) for of in some), *map(_measures, measured)):
         console.print()
         console.print(table)
-
-
-def _about(window: Row) -> str:
-    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
-    return one_line(f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens")
 
 
 def _counts(window: Row) -> Iterator[str]:

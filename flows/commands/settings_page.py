@@ -47,11 +47,9 @@ def bases() -> list[dict[str, Any]]:
     families = (("q", "qa"), ("facts", "qa"), ("c", "multiple_choice"), ("t", "translation"))
     files["tasks"] = [{"name": name, "family": family, **_FILES} for name, family in families]
     files["tasks"][-1]["languages"] = ["de", "en"]
-    files["models"] = [
-        {"name": "a", "pretrain": {"tokens": 40_000, "inject": inject}},
-        {"name": "b", "hub": "a/b", "revision": COMMIT},
-    ]
     other_encoder = {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}
+    hub = {"name": "b", "hub": "a/b", "revision": COMMIT}
+    files["models"] = [{"name": "a", "pretrain": {"tokens": 40_000, "inject": inject}}, hub]
     files |= {"encoder": {"model": "a/b", "revision": COMMIT}, "variants": [{"name": "v", "stop_words": "none"}, other_encoder]}
     files |= {"counting": {"index": True}, "memorization": {"sampling": [{"top_k": 40}]}}
     files |= {"cluster": {"cluster_class": "a.B", "workers": 1}}

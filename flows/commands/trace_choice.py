@@ -45,7 +45,10 @@ def trace(study: str, root: str, given: str) -> dict[str, Any]:
         place = "" if root == default_root() else f" --root {root}"
         raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
     if is_name or names and not examples:
-        raise StudyError(f"no sequence is named {given!r}; {_near(names, given.removeprefix(PREFIX))}")
+        at = bisect_left(names, name := given.removeprefix(PREFIX))
+        near = difflib.get_close_matches(name, names[max(0, at - NEAR) : at + NEAR], n=3)
+        looks = f"names look like {', '.join(names[:: max(1, len(names) // 3)][:3])}"
+        raise StudyError(f"no sequence is named {given!r}; " + (f"did you mean {' or '.join(near)}?" if near else looks))
     task, name = choose(examples, given)
     return {"study": settings.name, **example_trace.describe(store, tables, settings.task(task), name)}
 
@@ -69,13 +72,6 @@ def choose_sequence(names: Sequence[str], given: str, examples: Sequence[str] = 
     more = [f"  and {len(same) - LISTED:,} more"] if len(same) > LISTED else []
     lines = [f"  {other}" for other in same[:LISTED]]
     raise StudyError("\n".join([f"{len(same):,} sequences begin with {name!r}; name one of them:", *lines, *more]))
-
-
-def _near(names: Sequence[str], given: str) -> str:
-    """The most similar names, or what names look like."""
-    at = bisect_left(names, given)
-    near = difflib.get_close_matches(given, names[max(0, at - NEAR) : at + NEAR], n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"names look like {', '.join(names[:: max(1, len(names) // 3)][:3])}"
 
 
 # -- which example ---------------------------------------------------------------------------------------------------

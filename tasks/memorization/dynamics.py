@@ -159,15 +159,13 @@ def _curves(work: Work, values: dict[str, Floats], members: Mask, clusters: Ints
     return Curves(*point[:, None]), Curves(*draws[: len(draws) * (count > 1)].transpose(1, 0, 2))
 
 
-def _add(
-    sample: WindowSample, training: TrainingRun, tokens: str, point: Curves, draws: Curves, losses: Both, epochs: float
-) -> None:
+def _add(sample: WindowSample, run: TrainingRun, tokens: str, point: Curves, draws: Curves, losses: Both, epochs: float) -> None:
     """Rows of one class of tokens. losses: of all tokens, which decide when the model overfits; epochs: of one training step."""
-    steps, last = training.steps, training.checkpoints[-1]
+    steps, last = run.steps, run.checkpoints[-1]
     none = "" if np.isfinite(point.phantoms).any() else NO_PHANTOMS
     both = {name: (values, draws.outcomes[name]) for name, values in point.outcomes.items()}
     for name, (values, others) in {**both, "phantoms": (point.phantoms, draws.phantoms)}.items():
-        for c, checkpoint in enumerate(training.checkpoints):
+        for c, checkpoint in enumerate(run.checkpoints):
             share = with_interval(values[0, c], others[:, c], undefined=none)
             sample.add("share", share, of=checkpoint, x=float(steps[c]), detail=f"{name} {tokens}".rstrip())
     for name, (values, others) in both.items():

@@ -170,11 +170,8 @@ class Correlations:
 
     def ablations(self, pairs: pl.DataFrame, rows: Rows) -> None:
         """What log P_n is made of, each part alone on the same rows (docs/method.md §6a)."""
-        for detail, side, sign in (
-            ("log_count", "pair", 1),
-            ("neg_log_input_documents", "input", -1),
-            ("log_output_documents", "output", 1),
-        ):
+        parts = (("log_count", "pair", 1), ("neg_log_input_documents", "input", -1), ("log_output_documents", "output", 1))
+        for detail, side, sign in parts:
             part = replace(rows, x=sign * np.log(floats(pairs[f"{side}_documents"])))
             self.spearman(PairMeasure("mem_ablation", (detail, "log P_LLM")), "pair", part, detail=detail)
 

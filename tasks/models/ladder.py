@@ -6,7 +6,6 @@ study can be planned without it.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from schemas import Study, StudyError
@@ -132,21 +131,17 @@ def piece_of(work: Work, examples: int) -> range:
 
 def device_settings(study: Study) -> dict[str, str]:
     """{} on the CPU, else {"device": "cuda"}: bytes are equal for one kind of device only, so it is part of the key."""
-    chosen = study.scoring.device
-    device = _fastest_device() if chosen == "auto" else chosen
+    device = study.scoring.device
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return {} if device == "cpu" else {"device": device}
 
 
 def resources(study: Study) -> dict[str, int]:
     """The worker resources of a job that holds a model in memory."""
     return {MODEL: 1, **({GPU: 1} if device_settings(study) else {})}
-
-
-@lru_cache(maxsize=1)
-def _fastest_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def parts_with(parts: tuple[Part, ...], **labels: str) -> tuple[Part, ...]:

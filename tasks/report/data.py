@@ -70,8 +70,11 @@ class ReportData:
 
     def order_of(self, task: str) -> int:
         """n of the results table: as the family fixed it, else the smallest n that was measured, else the study's first."""
-        first = {t["name"]: int(t["first_order"]) for t in self.settings["tasks"]}
-        return self._orders.get(task, first.get(task, 1))
+        return self._orders.get(task, 1)
+
+    @cached_property
+    def _orders(self) -> dict[str, int]:
+        return {t["name"]: int(t["first_order"]) for t in self.settings["tasks"]} | first_orders(self.metrics, self.family)
 
     def tasks_of(self, rows: Iterable[MetricRow]) -> list[str]:
         """The tasks of these rows, in the study's order."""
@@ -99,10 +102,6 @@ class ReportData:
         """Every model of the study with its parameters, smallest first; those of unknown size (0) last."""
         measured = {r["model"] for r in self.metrics if r["checkpoint"] >= 0 and r["model"]}
         return sizes(self.models, [*self.settings["models"], *sorted(measured)])
-
-    @cached_property
-    def _orders(self) -> dict[str, int]:
-        return first_orders(self.metrics, self.family)
 
     @cached_property
     def by_measure(self) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
