@@ -102,8 +102,7 @@ def numpy_weights(corpora: Corpora, case: Case) -> BenchmarkSide:
 
 # -- near copies of windows --------------------------------------------------------------------------------------------
 def zipf_windows(case: Case) -> np.ndarray:
-    """int32 [windows, tokens], of Zipf's law: every third window is a copy of the last one whose number is a multiple of 300, with
-    one other token."""
+    """int32 [windows, tokens], of Zipf's law; every third is a copy of the last one at a multiple of 300, but for one token."""
     rng, count = np.random.default_rng(0), case["windows"]
     made = rng.zipf(1.3, (count, case["tokens_each"])).clip(max=30_000).astype(np.int32)
     copies = np.arange(2, count, 3)

@@ -139,8 +139,7 @@ def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forc
 
 
 def _run_jobs(todo: Jobs, stage: PlannedStage, session: Session, name: str, reports: Reports, spent: _Costs) -> dict[str, Any]:
-    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost. Every part that
-    can finish does, then the first failures are raised together."""
+    """Run the jobs that no other run computes, then wait for the others'; returns what each cost. Raises failures at the end."""
     reports.progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[tuple[PlannedJob, str]] = []

@@ -129,8 +129,7 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
 
 
 def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:
-    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan. A failure puts its message
-    into `failures`; Prefect's state keeps the traceback."""
+    """One step as a Prefect task without parameters, which Prefect would copy and hash. Its failure is put into `failures`."""
     name, about = planned.step.name, planned.step.about
     of_run = f"{session.study.name}/{name}/{planned.fingerprint[:8]}"
 

@@ -26,8 +26,7 @@ PREFIX, BEGINNINGS = "sequences/", tuple(f"{sample}-" for sample in SAMPLES)
 
 
 def trace(study: str, root: str, given: str) -> dict[str, Any]:
-    """Everything about one example or one sequence. StudyError where none or several are meant, and where the study has not been
-    run."""
+    """Everything about one example or one sequence. StudyError where none or several are meant, or the study has not been run."""
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
@@ -84,8 +83,7 @@ def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[
 
 
 def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
-    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order. StudyError that lists them
-    if there are several, or none."""
+    """Task and id of the one example with this id, task/id, or text in its input. StudyError that lists them if several have."""
     matches = [k for k in examples if given in (k[1], f"{k[0]}/{k[1]}")]
     if not matches:
         wanted = " ".join(given.casefold().split())

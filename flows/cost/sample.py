@@ -29,8 +29,7 @@ TOKENIZED = 1_500_000  # bytes of text that a tokenizer is trained on, and encod
 
 @dataclass(frozen=True)
 class SourceSample:
-    """`size`: bytes of text of the whole source; `document` and `word`: bytes of text for each; `texts`: the sample, in which there
-    are `read` bytes."""
+    """Bytes of text: of the whole source, for each document, for each word, and of the sample; and its texts."""
 
     size: float
     document: float
@@ -101,8 +100,7 @@ def _stretches(path: Path) -> list[tuple[list[bytes], float]]:
 
 
 def _whole_size(suffix: str, packed: bytes, end: bytes, guess: float) -> float:
-    """Bytes that a packed file unpacks to: as it says itself, where that is near the guess by its beginning, which packs worse than
-    the rest."""
+    """Bytes that a packed file unpacks to: as it says itself, where that is near the guess by its beginning, which packs worse."""
     if suffix == ".gz":  # of its last member, modulo 2^32 (RFC 1952 §2.3.1)
         size = int.from_bytes(end, "little")
         stated = float(size + 2**32 * max(0, round((guess - size) / 2**32)))
@@ -112,8 +110,7 @@ def _whole_size(suffix: str, packed: bytes, end: bytes, guess: float) -> float:
 
 
 def _unpacked(packed: bytes, suffix: str) -> tuple[bytes, int]:
-    """What the first frame of a packed file unpacks to, and the bytes that it takes; of a frame that goes on, as far as is known:
-    zstd gives no text before a block of 128 kB is whole."""
+    """What the first frame of a packed file unpacks to, and the bytes it takes, as far as known: zstd gives whole blocks alone."""
     unpack: Any = zlib.decompressobj(31) if suffix == ".gz" else zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
     text, used = b"", 0
     for end in range(STEP, len(packed) + STEP, STEP):

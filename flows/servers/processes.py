@@ -49,8 +49,7 @@ def server_environment(port: int) -> dict[str, str]:
 
 
 def last_error(output: str) -> str:
-    """The line of a failed process's output that says why: the last one that names an exception, else the last one; "" if it
-    printed nothing."""
+    """The line of a failed process's output that says why: the last that names an exception, else the last; "" if there is none."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "")
 

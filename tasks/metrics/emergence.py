@@ -86,7 +86,8 @@ def onset(table: Ladder, settings: Any) -> Onset:
     example = np.unique(table.example, return_inverse=True)[1]
     x, y = table.log_count - table.log_count.mean(), table.log_p - table.log_p.mean(axis=1, keepdims=True)
     # per example: rows, Σx, Σx², then Σy and Σxy of each model; a draw's slopes are a product of its weights with these
-    sums = np.stack([np.bincount(example, weights=v) for v in (np.ones(len(x)), x, x * x, *y, *(x * y))], axis=1)
+    columns = (np.ones(len(x)), x, x * x, *y, *(x * y))
+    sums = np.stack([np.bincount(example, weights=v).astype(np.float64) for v in columns], axis=1)
     point, draws = resample(len(sums), settings, lambda weights: _slopes(weights @ sums))
     draws = draws[: len(draws) * (len(sums) > 1)]
     slopes = [with_interval(value, column) for value, column in zip(point, draws.T, strict=True)]

@@ -25,8 +25,7 @@ EVERY_MEASURE = ("similarities", "contamination")  # a percentile as γ, and the
 
 
 def plan_measures(study: Study, inputs: Inputs, measures: Sequence[Measure] = MEASURES) -> list[Job]:
-    """One job per measure and task, and for each variant of the study those that are computed of variants as well. A measure
-    that is not of tasks has one job."""
+    """One job per measure and task, and per variant for those that variants have too; one for a measure that is not of tasks."""
     study_view, *variants = views(study)
     apply = [m for m in measures if m.applies(study)]
     seen = parts_of(inputs)

@@ -132,8 +132,7 @@ def generate(
 def go_on(
     model: LanguageModel, begun: Begun, most: Sequence[int], names: Strings, stops: Stops, batch: int, sampling: Sampling = GREEDY
 ) -> list[Continuation]:
-    """The answers until they have `most` tokens each, or have ended. For networks that do not heed masks, a batch has prompts of
-    equal length only."""
+    """The answers until they have `most` tokens each, or have ended. Networks that heed no masks get prompts of equal length."""
     import torch
 
     answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch

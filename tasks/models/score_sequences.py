@@ -226,8 +226,7 @@ SEQUENCE_COLUMNS = ("sequence", "sample", "split", "source", "document", "ids", 
 
 @dataclass(frozen=True)
 class UnrelatedPrefixes:
-    """Prefixes of members in a seeded order, those drawn uniformly first; most windows share them, so that networks read them
-    once for many suffixes."""
+    """Prefixes of members in a seeded order, those drawn uniformly first, which are read once for the suffixes of most windows."""
 
     ids: np.ndarray  # int64[prefixes, tokens]
     documents: list[tuple[str, str]]

@@ -32,8 +32,7 @@ class SpecialTokens:
 
 
 def special_tokens(folder: Path, name: str, completed: Any = None) -> SpecialTokens:
-    """The special tokens of a saved model. `completed`: its configuration by transformers, used where no file says anything. Raises
-    StudyError for a file that is not JSON, or an id that is none."""
+    """The special tokens of a saved model, by its files, else by `completed`. StudyError for what is not JSON, or no token id."""
     config, generation, *of_tokenizer = (read_json(folder / n, name) for n in ("config.json", *OPTIONAL))
     defaults = {key: getattr(completed, key, None) for key in ("bos_token_id", "eos_token_id")}
     tokenizer = read_json(folder / "tokenizer.json", name)

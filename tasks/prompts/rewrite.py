@@ -70,8 +70,7 @@ def read_back(answer: str, parent: TaskPrompt) -> TaskPrompt:
 
 
 def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
-    """The prompts of a file, in its order; a candidate without an instruction gets the task's own. Raises StudyError, with file and
-    row, for a line that is not a prompt, and for a file without prompts."""
+    """The prompts of a file, in its order. StudyError, with file and row, for what is no prompt, and for a file without any."""
     try:
         with path.open("rb") as source:
             content = source.read(LONGEST + 1)

@@ -19,8 +19,7 @@ Lines = list[list[str] | str]  # cells, or a line of its own
 
 
 def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table) -> str:
-    """Plain text of at most 110 columns: under each task a line per model, smallest first. `*` marks q < .05; what could not be
-    measured is "no evidence", never 0."""
+    """Plain text of at most 110 columns: under each task a line per model, smallest first. `*` marks q < .05."""
     rows, primary_family = metrics.to_pylist(), family.to_pylist()
     rows_of_models = [r for r in rows if r["task"] and r["model"] and r["model"] not in NO_MODELS]
     sequences = _sequences(rows, sizes(models.to_pylist()))

@@ -129,8 +129,7 @@ def _short(text: str, most: int) -> str:
 
 
 def _documents(work: Work, gammas: Gammas) -> dict[tuple[str, str], list[Any]]:
-    """Documents by pair: [source, id, excerpt, start and end of s_x, start and end of s_y], a few of each pair. Those of the task's
-    pairs are held in memory: what the study keeps of a pair is small."""
+    """Documents by pair, a few of each: [source, id, excerpt, start and end of s_x, start and end of s_y]."""
     columns = ("order", *PAIR, "similarity", "pair_documents", "input_documents")
     shown = shown_pairs(work.frame("evidence_pairs", *columns), gammas).select(PAIR).unique()
     documents: dict[tuple[str, str], list[Any]] = {}
