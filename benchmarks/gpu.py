@@ -38,7 +38,7 @@ from tasks.models.packing import PackedTokens
 from tasks.models.sampling import Sampling
 from tasks.models.score import score
 from tasks.models.score_sequences import score_windows
-from tasks.models.stacked_training import StackedTraining
+from tasks.models.stacked_training import StackedData, StackedTraining
 from tasks.models.training import Training
 from tasks.taskgrams.align import SideNgrams, aligned, side_of
 from tasks.text.gamma import STEPS
@@ -157,7 +157,7 @@ class DeviceComparison:
             made = [Training(str(n), training_sides.settings(case, n), folder, tokenizer, device) for n in range(number)]
             stacked, started = StackedTraining(made, folder), time.monotonic()
             if stack:
-                stacked.run(data)
+                stacked.run(StackedData(data))
             for training, of in [] if stack else zip(made, data, strict=True):
                 training.run(of)
             losses = stacked.losses.T if stack else [training.losses for training in made]
