@@ -103,6 +103,7 @@ def test_a_study_of_runs_says_first_how_many_on_how_many_tokens_in_what_time(
     assert title.startswith("memorization ") and runs.startswith("runs      64 of each of 3 networks")
     assert f"{count(ensemble.cost.work)} tokens, {time} of one " in runs and 40e6 < ensemble.cost.work < 60e6
     assert not any(line.startswith(("tasks", "models  ")) for line in rest), "it has none"
+    assert max(s.cost.memory for s in needs.steps) <= 2e9, "a worker of 2 GB is enough"
 
 
 def test_finished_parts_are_not_counted_again(tiny: Path) -> None:
