@@ -59,7 +59,7 @@ def arms_of(assigned: Ints, copies: Ints, paired: bool) -> tuple[Arms, Arms]:
     return Arms(full, none, paired), Arms(full, one_less)
 
 
-def total(values: Floats, weights: Floats | None = None) -> Floats:
+def total(values: Floats | Bools, weights: Floats | None = None) -> Floats:
     """float [sequences], or [draws, sequences]: the sum over runs, in one order: the bytes of a threaded product of matrices depend
     on the number of threads."""
     return np.asarray(values.sum(axis=0) if weights is None else np.einsum("dr,rn->dn", weights, values.astype(float)))
