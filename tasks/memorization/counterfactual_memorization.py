@@ -119,9 +119,10 @@ def _excess(members: Estimate, phantoms: Estimate, drawn: list[float]) -> Estima
 
 
 def _specificity(columns: Mapping[str, Floats], members: Bools) -> float:
-    """ω of a group: 1 − Σ spill / Σ M."""
-    total = float(columns["leave_group_out"][members].sum())
-    return 1 - float(columns["spill"][members].sum()) / total if total else np.nan
+    """ω of a group: 1 − Σ spill / Σ M, of those of its members that have never-trained twins."""
+    here = members & np.isfinite(columns["spill"])
+    total = float(columns["leave_group_out"][here].sum())
+    return 1 - float(columns["spill"][here].sum()) / total if total else np.nan
 
 
 def _attack(scores: Floats, inside: Bools, outside: Bools) -> tuple[float, float]:
