@@ -146,10 +146,11 @@ def run(work: Work, rows: MetricRows) -> None:
         for detail, made in zip(("own", "drawn"), contrasts, strict=True):
             for statistic, value in zip(("z", "excess"), made, strict=True):
                 rows.add(NAME, statistic, value, detail=detail, note=given, **more)
-        shares = {"differing": float(differing[tested, 1].mean()), "support": whole.support(tested, reference)}
-        for statistic, share in (shares | {"v_difference": float((x[tested, 1] - x[tested, 0]).mean())}).items():
+        differs, support = float(differing[tested, 1].mean()), whole.support(tested, reference)
+        gap = float((x[tested, 1, 0] - x[tested, 0, 0]).mean())
+        for statistic, share in (("differing", differs), ("support", support), ("v_difference", gap)):
             rows.add(NAME, statistic, Estimate(share), **more)
-        reason = why_not(*shares.values(), contrasts[1][0])
+        reason = why_not(differs, support, contrasts[1][0])
         rows.add(NAME, "testable", Estimate(float(not reason)), note=reason, **more)
 
 

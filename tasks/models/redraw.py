@@ -29,12 +29,12 @@ from tasks.cost import Cost, ModelSize, Sizes, forward_flops
 from tasks.models import ensemble
 from tasks.models.ladder import device_settings, resources
 from tasks.models.training import WEIGHTS, build
+from tasks.statistics import Floats, Ints
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import below_files
 from tasks.storage.store import Part
 from tasks.text.split import seeded_hash
 
-Floats, Ints = NDArray[np.float64], NDArray[np.int64]
 WIDTH = 1.0  # nats, of both sums: with half of it, little but the own targets is left to draw where text is regular
 CONTROL = ("canary_copies", 2)  # group and copies of the sequences that have to stand out
 BYTES = 250e6  # of the distributions that are held at once
