@@ -62,7 +62,7 @@ def run(work: Work) -> None:
     sequences = work.frame("controlled_sequences", "sequence", "cluster", "ids", "prefix").sort("sequence")
     membership = work.frame("membership", "run", "sequence", "copies").sort("run", "sequence")
     ids, prefix = np.array(sequences["ids"].to_list(), np.int64), int(sequences["prefix"][0])
-    runs = work.frame_part(part, "model", "run", "seed", "path").sort("run").to_dicts()
+    runs = work.frame(part, "model", "run", "seed", "path").sort("run").to_dicts()
     with repeatable("cpu"):
         for row in (r for r in runs if r["path"]):
             folder = work.folder_of(part).joinpath(*below_files(row["path"])[1:])
