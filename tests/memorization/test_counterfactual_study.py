@@ -138,7 +138,7 @@ def test_a_trace_shows_a_sequence_with_and_without_it(study: Path, root: Path, c
     assert of["leave_group_out"] == pytest.approx(np.mean(full) - np.mean(outside)), "M is what its runs say"
     run_trace.show(traced)
     shown = capsys.readouterr().out
-    assert shown.startswith("canary_copies-00001 canary_copies, member") and shown.count("width-16") == 1 + 3
+    assert shown.startswith("canary_copies-00001 canary_copies, member") and shown.count(of["model"]) == 1 + 3
     with pytest.raises(StudyError, match=r"sequences begin with 'canary'.*\n  canary-00000"):
         trace(str(study), str(root), "canary")
     with pytest.raises(StudyError, match="no sequence is named 'canary-99999'; did you mean canary-0"):
