@@ -15,7 +15,7 @@ from schemas import CONTRACTS, StudyError
 from tasks.cluster.submission import Finished
 from tasks.step import PlannedJob, run_job
 from tasks.storage.disk import not_written
-from tasks.storage.leftovers import sweep
+from tasks.storage.leases import sweep
 from tasks.storage.store import Part, Store, fingerprint
 
 

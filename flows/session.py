@@ -16,8 +16,7 @@ from flows.study_records import mark_void, record
 from schemas import Study, StudyError
 from tasks.cluster.cluster import Cluster
 from tasks.step import Step
-from tasks.storage.leases import Leases
-from tasks.storage.leftovers import sweep, sweep_small_files
+from tasks.storage.leases import Leases, sweep, sweep_small_files
 from tasks.storage.store import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5

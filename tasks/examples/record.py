@@ -72,7 +72,6 @@ def each_json_line(example: Callable[[TaskFile, ReadSettings, int, dict[str, Any
 
 
 def json_lines(file: TaskFile, settings: ReadSettings) -> Iterator[tuple[int, bytes | None, dict[str, Any] | str]]:
-    """The records of JSON lines; an empty line has no excerpt."""
     return ((row, line or None, record) for row, line, record in json_records(file.path, settings["encoding"]))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from schemas import CONTRACTS, VOCABULARY, StudyError
-from tasks.ngrams.corpus_parts import DOCUMENTS_AT_ONCE
+from tasks.ngrams.corpus_parts import DOCUMENTS_AT_ONCE, flat
 from tasks.ngrams.index import load
 from tasks.storage.store import Part, Store
 from tasks.text.words.analyzer import normalise
@@ -83,7 +83,6 @@ class TokenIds:
     size: int
 
     def ids(self, ngram: Ngram) -> np.ndarray:
-        """Raises StudyError for an id that the tokenizer does not have."""
         for token in ngram:
             if isinstance(token, str) or not 0 <= token < self.size:
                 raise StudyError(f"{token!r} is not a token id from 0 to {self.size - 1}; use the study's tokenizer")
@@ -137,9 +136,8 @@ class CorpusLookup(ABC):
         for number, ngram in enumerate(ngrams, 1):
             if not len(ngram):
                 raise StudyError(f"n-gram {number} is empty; give at least one word")
-        occurrences, documents = np.zeros(len(ngrams), np.int64), np.zeros(len(ngrams), np.int64)
-        together = 0
-        places: list[DocumentMatch] = []
+        occurrences, documents = np.zeros((2, len(ngrams)), np.int64)
+        together, places = 0, list[DocumentMatch]()
         for part, first, pieces in self.occurrences(ngrams):
             firsts = [np.unique(document, return_index=True) for document, _ in pieces]
             occurrences += [len(document) for document, _ in pieces]
@@ -163,10 +161,8 @@ class Scan(CorpusLookup):
             if all(ABSENT in ids for ids in queries):
                 continue
             for batch in self.store.open(part).iter_batches(batch_size=DOCUMENTS_AT_ONCE, columns=["ids"]):
-                lists = batch.column("ids")
-                offsets = lists.offsets.to_numpy().astype(np.int64)
-                ids = lists.flatten().to_numpy()
-                yield number, first, [_where(ids, offsets - offsets[0], ngram) for ngram in queries]
+                ids, offsets = flat(batch.column("ids"))
+                yield number, first, [_where(ids, offsets, ngram) for ngram in queries]
                 first += batch.num_rows
 
 

@@ -317,7 +317,6 @@ def run_sum(work: Work) -> None:
 
 
 def _present(work: Work, queries: str, partials: str) -> pl.DataFrame:
-    """The rows of the table `queries` that occur in some part."""
     table = work.frame(queries)
     present = np.zeros(table.height, bool)
     for part in work.parts(partials):

@@ -73,9 +73,8 @@ def _suite(contract: Contract) -> list[Any]:
         if c.one_of:
             sentence = f"{c.name} is one of {', '.join(c.one_of)}"
             suite.append(gxe.ExpectColumnValuesToBeInSet(column=c.name, value_set=list(c.one_of), description=sentence))
-    aside = [(f"rule_{i}", rule.why) for i, rule in enumerate(contract.rules)]
-    aside += [(f"balance_{i}", item.why) for i, item in enumerate(contract.balances)]
-    for name, why in aside:
+    aside = {"rule": [r.why for r in contract.rules], "balance": [b.why for b in contract.balances]}
+    for name, why in ((f"{kind}_{i}", why) for kind, reasons in aside.items() for i, why in enumerate(reasons)):
         query = f"SELECT * FROM {name} WHERE EXISTS (SELECT 1 FROM {{batch}}) OR true"  # a query must name the batch
         suite.append(gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, description=why))
     return suite

@@ -21,8 +21,6 @@ _TABLE = 4096  # a word is chosen by 12 random bits
 
 
 class Fillers:
-    """`documents` distractor documents."""
-
     def __init__(self, seed: int, names: Names, purpose: str = "") -> None:
         self._seed, self._purpose, self.documents = seed, f"{purpose}fillers", 0
         self._words: dict[str, dict[str, list[str]]] = {}

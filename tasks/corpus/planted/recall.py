@@ -22,8 +22,6 @@ SUBJECT_MENTIONS = (1, 2, 4)  # documents that mention a subject without any ans
 
 
 class Recall:
-    """Adds facts of known exposure to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
         self._random = generator(seed, "recall")

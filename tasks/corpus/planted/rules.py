@@ -18,8 +18,6 @@ SUBJECT_MENTIONS = (0, 1, 2, 4, 8)
 
 
 class RuleFacts:
-    """Adds subjects whose ending determines their answer to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._limit, self._statements = planted.examples, statements
         random = generator(seed, f"{planted.purpose}rules")

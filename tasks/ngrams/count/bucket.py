@@ -94,7 +94,6 @@ class Bucket:
                     yield from _read_pieces(order, pa.ipc.open_file(source).read_all())
 
     def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
-        """The n-grams of some ranges, range by range, then by order."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
         single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
@@ -165,7 +164,6 @@ class Bucket:
         return columns, holders, starts
 
     def _gathered(self) -> Iterator[list[PackedSuffixes]]:
-        """The bucket's row groups in lists of about SUFFIXES_AT_ONCE suffixes."""
         gathered: list[PackedSuffixes] = []
         for piece in self._pieces():
             gathered.append(piece)
@@ -176,7 +174,6 @@ class Bucket:
             yield gathered
 
     def _pieces(self) -> Iterator[PackedSuffixes]:
-        """Each of the bucket's row groups, in the order of the corpus."""
         for number, (part, groups) in enumerate(self.groups):
             file = self.work.store.open(part)
             for group, rows, per in groups:

@@ -49,10 +49,9 @@ def read_tokenizer(path: Path) -> str:
     tokenizer = load_tokenizer(text, str(path))
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids or max(ids) > LARGEST_ID:
-        raise StudyError(
-            f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, but a model needs a row "
-            f"for each id; number them from 0 to at most {LARGEST_ID:,}"
-        )
+        have = f"ids up to {max(ids)}" if ids else "no ids at all"
+        remedy = f"a model needs a row for each id; number them from 0 to at most {LARGEST_ID:,}"
+        raise StudyError(f"{path}: its tokens have {have}, but {remedy}")
     return text
 
 

@@ -47,13 +47,10 @@ def encoder_settings(encoder: EncoderSettings, data: str = "") -> dict[str, Any]
     folder = Path(data) / Path(encoder.model).expanduser()
     local = folder.is_dir()
     if not local and not (re.fullmatch(r"[0-9a-f]{40}", encoder.revision) and is_hub_name(encoder.model)):
-        raise StudyError(
-            f"encoder: model = {encoder.model!r}, revision = {encoder.revision!r}: name a folder that exists, or a hub model "
-            "and in `revision` the 40 hex digits of its commit"
-        )
+        remedy = "name a folder that exists, or a hub model and in `revision` the 40 hex digits of its commit"
+        raise StudyError(f"encoder: model = {encoder.model!r}, revision = {encoder.revision!r}: {remedy}")
     default = ("query: ", "passage: ") if _E5.search(encoder.model.rstrip("/").rpartition("/")[2].lower()) else ("", "")
-    chosen = encoder.input_prefix, encoder.output_prefix
-    prefixes = [d if c is None else c for d, c in zip(default, chosen, strict=True)]
+    prefixes = [d if c is None else c for d, c in zip(default, (encoder.input_prefix, encoder.output_prefix), strict=True)]
     device = _fastest_device() if encoder.device == "auto" else encoder.device
     model, revision = (str(folder.resolve()), "") if local else (encoder.model, encoder.revision)
     settings = {"kind": encoder.kind, "model": model, "revision": revision, "batch": encoder.batch}
