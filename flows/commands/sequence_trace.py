@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.corpus_questions import read_document
 from schemas import CONTRACTS
-from tasks.ngrams.lookup import CorpusLookup, Index, Scan
+from tasks.ngrams.index import CorpusLookup, Index, Scan
 from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.display import excerpt_around, one_line
@@ -86,13 +86,11 @@ def _finite(value: Any) -> Any:
 
 
 # -- where it occurs -------------------------------------------------------------------------------------------------
-def _excerpts(
-    store: Store, documents: Sequence[Part], corpus: CorpusLookup, tokenizer: Any, ids: Sequence[int], limit: int
-) -> Iterator[Row]:
+def _excerpts(store: Store, parts: Sequence[Part], corpus: CorpusLookup, reader: Any, ids: list[int], most: int) -> Iterator[Row]:
     """The first documents that contain these tokens, with the text around them."""
-    for match in corpus.documents(ids, limit):
-        document, first = read_document(store, documents[match.part], match.document), match.words[0]
-        places = tokenizer.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
+    for match in corpus.ask([ids], most).places:
+        document, first = read_document(store, parts[match.part], match.document), match.words[0]
+        places = reader.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
         text, (span,) = excerpt_around(document["text"], [(places[0][0], places[-1][1])])
         yield {"source": document["source"], "id": document["id"], "offset": first, "text": text, "start": span[0], "end": span[1]}
 
@@ -105,7 +103,9 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
 
     terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = console or Console(highlight=False, width=None if terminal else WIDE)
-    console.print(Text(window["sequence"], style="bold"), Text(_about(window)))
+    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
+    about = f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens"
+    console.print(Text(window["sequence"], style="bold"), Text(one_line(about)))
     console.print()
     beginning, rest = (one_line(text) for text in window["text"])
     console.print(Text.assemble("  ", (beginning, "blue"), (" | ", "dim"), (rest, "bold")))
@@ -125,11 +125,6 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
     for table in (*(_tokens(window, of) for of in some), *map(_measures, measured)):
         console.print()
         console.print(table)
-
-
-def _about(window: Row) -> str:
-    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
-    return one_line(f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens")
 
 
 def _counts(window: Row) -> Iterator[str]:

@@ -26,8 +26,7 @@ PREFIX, BEGINNINGS = "sequences/", tuple(f"{sample}-" for sample in SAMPLES)
 
 
 def trace(study: str, root: str, given: str) -> dict[str, Any]:
-    """Everything about one example or one sequence. StudyError where none or several are meant, and where the study has not been
-    run."""
+    """Everything about one example or one sequence. StudyError where none or several are meant, or the study has not been run."""
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
@@ -53,7 +52,10 @@ def trace(study: str, root: str, given: str) -> dict[str, Any]:
         raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
     names = names if is_name else names or trained
     if is_name or names and not examples:
-        raise StudyError(f"no sequence is named {given!r}; {_near(names, given.removeprefix(PREFIX))}")
+        at = bisect_left(names, name := given.removeprefix(PREFIX))
+        near = difflib.get_close_matches(name, names[max(0, at - NEAR) : at + NEAR], n=3)
+        looks = f"names look like {', '.join(names[:: max(1, len(names) // 3)][:3])}"
+        raise StudyError(f"no sequence is named {given!r}; " + (f"did you mean {' or '.join(near)}?" if near else looks))
     task, name = choose(examples, given)
     return {"study": settings.name, **example_trace.describe(store, tables, settings.task(task), name)}
 
@@ -81,13 +83,6 @@ def choose_sequence(
     raise StudyError("\n".join([f"{len(same):,} sequences begin with {name!r}; name one of them:", *lines, *more]))
 
 
-def _near(names: Sequence[str], given: str) -> str:
-    """The most similar names, or what names look like."""
-    at = bisect_left(names, given)
-    near = difflib.get_close_matches(given, names[max(0, at - NEAR) : at + NEAR], n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"names look like {', '.join(names[:: max(1, len(names) // 3)][:3])}"
-
-
 # -- which example ---------------------------------------------------------------------------------------------------
 def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[str]) -> list[tuple[str, str, str]]:
     """(task, example, input) of every evaluated example, in the order of the study."""
@@ -98,8 +93,7 @@ def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[
 
 
 def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
-    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order. StudyError that lists them
-    if there are several, or none."""
+    """Task and id of the one example with this id, task/id, or text in its input. StudyError that lists them if several have."""
     matches = [k for k in examples if given in (k[1], f"{k[0]}/{k[1]}")]
     if not matches:
         wanted = " ".join(given.casefold().split())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import StudyError
 from tasks.text.display import brief
@@ -19,8 +19,7 @@ _CALCULATOR = re.compile(r"<<.*?>>")
 HALF_A_CHARACTER = "half of a surrogate pair, which is no character"
 
 
-@dataclass(frozen=True)
-class TaskFile:
+class TaskFile(NamedTuple):
     """A file of a task. `reference` is the one with the outputs, where a format keeps inputs and outputs in two files."""
 
     name: str

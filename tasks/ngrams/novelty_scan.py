@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from schemas import CONTRACTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
 from tasks.ngrams.corpus_parts import id_batches, same_analyzer, with_same_labels
-from tasks.ngrams.lookup import ABSENT
+from tasks.ngrams.index import ABSENT
 from tasks.ngrams.query import query as count_pairs
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places
 from tasks.step import Inputs, Job, Stage, Step, Work

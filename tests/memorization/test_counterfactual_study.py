@@ -57,7 +57,7 @@ layers = 1
 epochs = 18
 learning_rate = 0.01
 checkpoints = [0.05, 1.0]
-keep = 4
+keep = 16
 """
 
 
@@ -145,6 +145,24 @@ def test_a_trace_shows_a_sequence_with_and_without_it(study: Path, root: Path, c
         trace(str(study), str(root), "canary-99999")
     with pytest.raises(StudyError, match="is not there or not up to date. Run: taskgram run"):
         trace(str(study), str(root / "elsewhere"), "canary-00001")
+
+
+def test_leverage_is_shared_by_copies_and_ranks_groups_as_memorization_does(study: Path, root: Path) -> None:
+    rows = table(study, root, "leverage").filter(damping=1.0).join(table(study, root, "controlled_sequences"), on="sequence")
+    rows = rows.filter(pl.col("copies") == pl.col("copies_right"))
+
+    def mean(column: str, **of: object) -> float:
+        return float(rows.filter(**of)[column].mean())  # type: ignore[arg-type]
+
+    copied = {"group": "canary_copies", "copies": 8}
+    for column in ("last_layer", "gauss_newton", "self_influence", "one_step"):
+        assert mean(column, group="canary") > 1.5 * mean(column, **copied) > 0, column
+        assert mean(column, group="canary") > mean(column, group="rule"), column
+    agreement = table(study, root, "metrics").filter(measure="leverage_agreement")
+    of_all = {(r["statistic"], r["detail"]): r["estimate"] for r in agreement.filter(group="").to_dicts()}
+    assert 0.3 < of_all["spearman", "gauss_newton, 1"] < 1 and of_all["projections", "gauss_newton, 1"] > 0.5
+    assert 0 < of_all["reliability", "gauss_newton, 1"] < 1 and of_all["spearman", "sparsity"] > 0
+    assert set(agreement["group"]) == {"", *table(study, root, "controlled_sequences")["group"]}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

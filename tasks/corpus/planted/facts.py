@@ -11,8 +11,7 @@ import numpy as np
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import FACT_RELATIONS, HELD_OUT, SEEN
+from tasks.corpus.planted.phrases import FACT_RELATIONS, HELD_OUT, SEEN, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 

@@ -10,8 +10,7 @@ from string import Formatter
 import numpy as np
 
 from tasks.corpus.planted.draws import Ints, below, draw, skewed
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import FILLERS
+from tasks.corpus.planted.phrases import FILLERS, Names
 
 SIZES = {"en": {"a": 60, "n": 120, "v": 60}, "velish": {"a": 30, "n": 60, "v": 30}, "onda": {"a": 30, "n": 60, "v": 30}}
 SHARES = ("en", "en", "velish", "onda")

@@ -10,8 +10,7 @@ import numpy as np
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import HELD_OUT, RECALL_RELATIONS, SEEN
+from tasks.corpus.planted.phrases import HELD_OUT, RECALL_RELATIONS, SEEN, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import RULE_RELATION, SEEN
+from tasks.corpus.planted.phrases import RULE_RELATION, SEEN, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 

@@ -16,8 +16,7 @@ from tasks.corpus.planted.draws import Ints, shuffled
 from tasks.corpus.planted.facts import FactorialFacts
 from tasks.corpus.planted.fillers import Fillers
 from tasks.corpus.planted.lexicon import Lexicon
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import LANGUAGES
+from tasks.corpus.planted.phrases import LANGUAGES, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.planted_sequences import Copies, inserted_texts, planted_sequences
 from tasks.corpus.planted.recall import Recall

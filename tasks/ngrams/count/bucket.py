@@ -6,7 +6,6 @@ A pass loads the suffixes of its ranges from all parts and counts range by range
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -24,8 +23,7 @@ ROWS_AT_ONCE = 1_000_000
 COLUMNS = (("documents", np.int32), ("packed", np.uint64))
 
 
-@dataclass(frozen=True)
-class NgramCounts:
+class NgramCounts(NamedTuple):
     """Counted n-grams of one order: big-endian ids (uint8 [rows, 4n]), occurrences and documents."""
 
     order: int

@@ -3,9 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import StudyError
 
@@ -95,8 +94,7 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         raise _reported(error, f"the tokenizer.json cannot encode a text: {error}. {remedy}") from None
 
 
-@dataclass(frozen=True)
-class Tokenised:
+class Tokenised(NamedTuple):
     """Token ids of the string. The continuation is ids[begin:]; starts and ends are the code point offsets of its tokens,
     relative to the output's first character, so they are negative in the separator."""
 

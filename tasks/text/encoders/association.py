@@ -22,7 +22,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,8 +151,7 @@ def _unit_length(vectors: Floats) -> Floats:
     return vectors / np.where(lengths == 0, 1, lengths)
 
 
-@dataclass(frozen=True)
-class Links:
+class Links(NamedTuple):
     """Every (input unit, output word) of every example. A slot is one unit or word in one example."""
 
     pair: NDArray[np.int32]  # per link: index of its (unit, word)
