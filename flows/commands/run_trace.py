@@ -9,6 +9,8 @@ width-64       1    32       −58.3  5.0         0
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.display import one_line
 
+WIDE = 132  # columns of a file or pipe
 STEPS = ("plant", "tokenizer", "counterfactual")  # whose tables a trace needs; leverage is optional
 KINDS = ("feature", "last_layer", "gauss_newton")
 MEASURES = ("leave_group_out", "leave_one_out", "contextual_bits", "generator_bits", "lira", "specificity")
@@ -54,7 +57,8 @@ def show(traced: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console, (beginning, rest) = Console(highlight=False), map(one_line, traced["text"])
+    terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console, (beginning, rest) = Console(highlight=False, width=None if terminal else WIDE), map(one_line, traced["text"])
     about = f"{traced['group']}, {traced['split']}, copies: {traced['copies']}, suffix of {traced['entropy']:.1f} bits"
     console.print(Text(traced["sequence"], style="bold"), Text(about))
     console.print(Text.assemble("\n  ", (beginning, "blue"), (" | ", "dim"), (rest, "bold"), "\n"))
