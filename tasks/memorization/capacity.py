@@ -34,6 +34,7 @@ NAME = "capacity"
 MEDIATION_DRAWS = 500
 CAVEAT = "observational: what else differs between sizes is not controlled (sequential ignorability), so no verdict rests on it"
 RANDOM = "random tokens"
+CONTRASTS = [(kind, "none") for kind in REMOVALS[1:]] + [("memorized", "random"), ("memorized", "matched")]
 
 
 def applies(study: Study) -> bool:
@@ -78,7 +79,7 @@ def fixed_effects(runs: CapacityRuns, of: str) -> dict[str, Estimate]:
     x, y, names = runs.memorization[of], runs.generalization, ("coefficient", "coefficient_squared")
     design, cells = dummies(runs.parameters, runs.corpus, runs.epochs), len(np.unique(runs.cell))
     why = undefined(x, y)
-    if why or np.linalg.matrix_rank(np.column_stack([x, design])) == design.shape[1]:
+    if why or np.linalg.matrix_rank(np.column_stack([x, design])) == np.linalg.matrix_rank(design):
         return dict.fromkeys(names, Estimate(None, note=why or "size, corpus and epochs decide memorization"))
     if cells < max(FEWEST_CLUSTERS, design.shape[1] + 2):
         return dict.fromkeys(names, Estimate(None, note=f"{cells} cells are too few"))
@@ -145,11 +146,9 @@ def _mean(values: Floats) -> Estimate:
 def _removal(table: pl.DataFrame, rows: MetricRows) -> None:
     """Bits per token of fresh sequences of each group, without some of the training minus without others: runs of equal seeds."""
     last = table.filter(pl.col("checkpoint") == pl.col("steps"))
-    pairs = [(a, b) for i, a in enumerate(REMOVALS) for b in REMOVALS[:i] if "memorized" in (a, b) or b == "none"]
     for group in sorted(last["group"].unique()):
         by = {kind: last.filter(removed=kind, group=group).sort("seed").select("seed", "validation_bits") for kind in REMOVALS}
-        for first, second in pairs:
-            first, second = ("memorized", first) if second == "memorized" else (first, second)
+        for first, second in CONTRASTS:
             both = by[first].join(by[second], on="seed").drop_nulls()
             change = (both["validation_bits"] - both["validation_bits_right"]).to_numpy()
             more: dict[str, Any] = {"unit": "run", "group": group, "detail": first, "against": second, "rows": len(change)}

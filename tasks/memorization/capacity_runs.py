@@ -27,10 +27,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CapacityRuns:
-    """Runs that ended, each as one element. memorization: by definition, at the end of the training: unintended bits of a sequence,
-    and extraction and token accuracy beyond phantoms of the same group; generalization: minus bits per token of fresh sequences;
-    before: token accuracy beyond phantoms at the checkpoint before the run overfits, or the last one; overfits: whether it does;
-    diverged: runs that are not here; seed: of the draws."""
+    """Runs that ended, each as one element. epochs: how often a run sees a sequence on average, copies included; memorization: by
+    definition, at the end of the training: unintended bits of a sequence, and extraction and token accuracy beyond phantoms of the
+    same group; generalization: minus bits per token of fresh sequences; before: token accuracy beyond phantoms at the checkpoint
+    before the run overfits, or the last one; overfits: whether it does; diverged: runs that are not here; seed: of the draws."""
 
     parameters: Floats
     corpus: Floats
@@ -87,6 +87,9 @@ def runs_of(table: pl.DataFrame, seed: int = 0, overfits: float = OVERFITS) -> C
         for name in ("accuracy", "extraction")
     ]
     excess = by_group.group_by(*run, "checkpoint").agg(more)
+    # with copies an epoch has more steps, so what is held fixed is how often a run sees a sequence; rounded, as corpora differ a bit
+    views = pl.col("epochs") * pl.col("instances") / pl.col("sequences")
+    table = table.with_columns(epochs=views.round_sig_figs(2))
     whole = table.filter(group="").join(excess, on=[*run, "checkpoint"], how="left").sort(*run, "checkpoint")
     rows = list[dict[str, Any]]()
     for _, of in whole.group_by(run, maintain_order=True):
