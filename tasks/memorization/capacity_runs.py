@@ -87,7 +87,7 @@ def runs_of(table: pl.DataFrame, seed: int = 0, overfits: float = OVERFITS) -> C
         for name in ("accuracy", "extraction")
     ]
     excess = by_group.group_by(*run, "checkpoint").agg(more)
-    # with copies an epoch has more steps, so what is held fixed is how often a run sees a sequence; rounded, as corpora differ a bit
+    # with copies an epoch has more steps: held fixed is how often a run sees a sequence; rounded, as corpora differ a little
     views = pl.col("epochs") * pl.col("instances") / pl.col("sequences")
     table = table.with_columns(epochs=views.round_sig_figs(2))
     whole = table.filter(group="").join(excess, on=[*run, "checkpoint"], how="left").sort(*run, "checkpoint")
