@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flows.commands import run_trace
+from flows.commands.trace_choice import trace
 from flows.engine import run_step
 from flows.plan import lay_out
 from flows.session import Session
@@ -120,6 +122,29 @@ def test_measures_are_next_to_phantoms_with_errors_from_runs(study: Path, root: 
     assert by["excess"]["estimate"] == pytest.approx(by["mean"]["estimate"] - by["phantoms"]["estimate"])
     reliable = table(study, root, "metrics").filter(measure="counterfactual_memorization", statistic="reliability", group="")
     assert 0.5 < reliable["estimate"][0] <= 1
+
+
+def test_a_trace_shows_a_sequence_with_and_without_it(study: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    traced = trace(str(study), str(root), "canary_copies-00001")
+    row = table(study, root, "controlled_sequences").filter(sequence="canary_copies-00001").to_dicts()[0]
+    (of,) = traced["models"]
+    assert {k: traced[k] for k in row} == row and [len(text.split()) for text in traced["text"]] == [8, 8]
+    final = table(study, root, "counterfactual").filter(sequence=row["sequence"])
+    assert of["leave_group_out"] == final.filter(checkpoint=final["checkpoint"].max())["leave_group_out"][0]
+    full, none = ([r["log_p"] for r in of["runs"] if r["assigned"] == d] for d in (row["copies"], 0))
+    assert len(of["runs"]) == 16 and len(none) == 8
+    pairs = [r["run"] // 2 for r in of["runs"] if r["assigned"] == row["copies"]]
+    outside = [r["log_p"] for r in of["runs"] if r["assigned"] == 0 and r["run"] // 2 in pairs]
+    assert of["leave_group_out"] == pytest.approx(np.mean(full) - np.mean(outside)), "M is what its runs say"
+    run_trace.show(traced)
+    shown = capsys.readouterr().out
+    assert shown.startswith("canary_copies-00001 canary_copies, member") and shown.count(of["model"]) == 1 + 3
+    with pytest.raises(StudyError, match=r"sequences begin with 'canary'.*\n  canary-00000"):
+        trace(str(study), str(root), "canary")
+    with pytest.raises(StudyError, match="no sequence is named 'canary-99999'; did you mean canary-0"):
+        trace(str(study), str(root), "canary-99999")
+    with pytest.raises(StudyError, match="is not there or not up to date. Run: taskgram run"):
+        trace(str(study), str(root / "elsewhere"), "canary-00001")
 
 
 def test_leverage_is_shared_by_copies_and_ranks_groups_as_memorization_does(study: Path, root: Path) -> None:
