@@ -102,8 +102,7 @@ def prefect_home(root: str) -> Path:
 
 
 def check_root(root: str) -> str:
-    """The root, checked. Raises StudyError for one that cannot be a folder, or that contains a secret: the root is written to
-    Prefect's database, its UI and the command that resumes after a failure."""
+    """The root. StudyError for one that cannot be a folder, or contains a secret: it is written to Prefect's database and UI."""
     if not is_path(root) or has_surrogates(root):
         raise StudyError(f"--root {root!r:.200}: not the name of a folder; use UTF-8 and at most 255 bytes")
     if "://" not in root:

@@ -96,8 +96,7 @@ def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], ro
 
 
 def write_on(model: LanguageModel, missed: Sequence[MissedWindow], batch_tokens: int) -> list[Continuation]:
-    """What greedy decoding writes after what is known of each generation: to the length of the window, or up to a token that ends
-    the document; nothing if the first miss is such a token, or the last of the window."""
+    """What greedy decoding writes after what is known of each, up to the window's length or the end of a document, if anything."""
     answers = [Continuation("", [model.start, *w.ids[: w.prefix], *w.begun]) for w in missed]
     left = [i for i, w in enumerate(missed) if w.miss + 1 < len(w.ids) and w.likeliest not in model.ends]
     most, names = [len(missed[i].ids) - missed[i].miss - 1 for i in left], [missed[i].sequence for i in left]

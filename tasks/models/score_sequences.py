@@ -127,8 +127,7 @@ def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np
 
 # -- scoring ----------------------------------------------------------------------------------------------------------
 def score_windows(model: LanguageModel, windows: Arrays, schemes: Sequence[Scheme], batch_tokens: int) -> Scores:
-    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens]. windows: int64, all of
-    one length, so that none is padded. Raises StudyError for logits that are not finite."""
+    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens], of equal lengths."""
     import torch
 
     length = len(windows[0])
