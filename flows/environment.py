@@ -32,13 +32,9 @@ def prepare(root: str, *, verbose: bool = False, lasting: bool = False) -> None:
     """Set the variables that the user has not set. Prefect's home is under the root, unless PREFECT_API_URL names a server.
     lasting: for a server that outlives a run, which asks for the password in PREFECT_SERVER_API_AUTH_STRING, if there is one.
     Prefect's log lines always go to its database and UI; to the terminal only if `verbose`."""
-    settings = {
-        **WORKER_ENVIRONMENT,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0",
-    }
+    settings = WORKER_ENVIRONMENT | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    settings |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL"}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0"}
     keep_file_hashes(root)
     if not os.environ.get(SERVER_NAMED):
         password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") if lasting else None

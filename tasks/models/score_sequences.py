@@ -184,15 +184,9 @@ def token_statistics(logits: "torch.Tensor", targets: "torch.Tensor", schemes: S
     best = logits.topk(2, dim=-1).values
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
-    means = (p * log_p).sum(dim=-1)
-    values = {
-        "log_probabilities": log_p.gather(-1, targets[..., None])[..., 0],
-        "likeliest": logits.argmax(dim=-1),
-        "ranks": ranks,
-        "margins": target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
-        "means": means,
-        "variances": (p * (log_p - means[..., None]) ** 2).sum(dim=-1),
-    }
+    means, margins = (p * log_p).sum(dim=-1), target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0])
+    values = {"log_probabilities": log_p.gather(-1, targets[..., None])[..., 0], "likeliest": logits.argmax(dim=-1), "ranks": ranks}
+    values |= {"margins": margins, "means": means, "variances": (p * (log_p - means[..., None]) ** 2).sum(dim=-1)}
     sampled = [scheme_log_probabilities(logits, target_logits[..., 0], ranks, **scheme) for scheme in schemes]
     columns = {name: value.cpu().numpy().astype(VALUES.get(name, np.float32)) for name, value in values.items()}
     nothing = np.empty((0, *targets.shape), np.float32)
