@@ -41,7 +41,8 @@ UNRELATED_AT_ONCE = 16  # windows that share a reading of each prefix; few, so t
 CLOSE = 0.05  # margins below it are decided by rounding in half precision
 VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
-Arrays, Scores = Sequence[np.ndarray], dict[str, np.ndarray]
+Arrays = Sequence[np.ndarray]
+Scores = dict[str, np.ndarray]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
