@@ -20,11 +20,11 @@ WORDS = 255
 TOKENIZER = {"vocabulary_size": WORDS + 1, "end_of_document": 0, "json": "{}"}
 
 
-def _settings(case: Case, run: int = 0) -> dict[str, Any]:
+def settings(case: Case, run: int = 0) -> dict[str, Any]:
     return SETTINGS | {"steps": case["steps"], "seed": run}
 
 
-def _data(case: Case) -> list[Any]:
+def runs_data(case: Case) -> list[Any]:
     """The data of each run: half of 1,000 sequences of 32 words."""
     from tasks.models.ensemble import RunData
 
@@ -38,7 +38,7 @@ def _side(case: Case, train: Callable[[Any, int, Any], Any]) -> BenchmarkSide:
     import torch
 
     torch.set_num_threads(1)
-    folders, data = Folders(), _data(case)
+    folders, data = Folders(), runs_data(case)
 
     def work(folder: Path) -> Arrays:
         return {"losses": np.array([train(folder, run, of) for run, of in enumerate(data)], np.float64)}
@@ -54,7 +54,7 @@ def ours(corpora: Corpora, case: Case) -> BenchmarkSide:
 
     def train(folder: Path, run: int, data: Any) -> np.ndarray:
         with repeatable("cpu"):
-            training = Training(f"run {run}", _settings(case, run), folder, TOKENIZER, "cpu")
+            training = Training(f"run {run}", settings(case, run), folder, TOKENIZER, "cpu")
             training.run(data)
         return training.losses.numpy()
 
@@ -65,7 +65,7 @@ def _network(case: Case, run: int) -> Any:
     """The module, in training mode, with our initial weights."""
     from tasks.models.training import build
 
-    return build(_settings(case, run), WORDS + 1, 0).train()
+    return build(settings(case, run), WORDS + 1, 0).train()
 
 
 def _optimizer(model: Any, case: Case) -> tuple[Any, Any]:

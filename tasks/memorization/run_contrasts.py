@@ -260,3 +260,9 @@ def reliability(halves: Floats) -> Floats:
         r = spearman(a[defined], b[defined]) if varies else np.nan
         out.append(2 * r / (1 + abs(r)))
     return np.array(out)
+
+
+def jackknife(drawn: list[float]) -> float:
+    """The variance of an estimate, from those without each group of runs."""
+    n, values = len(drawn), np.array(drawn)
+    return float((n - 1) / n * ((values - values.mean()) ** 2).sum()) if n > 1 else np.nan
