@@ -23,7 +23,7 @@ from schemas import CONTRACTS, Study, load_study
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP, LN2, estimates
 from tasks.memorization.counterfactual_memorization import _specificity, _without_some_runs, halves_of_m
 from tasks.memorization.ensemble_panel import EnsemblePanel, read_panel
-from tasks.memorization.run_contrasts import reliability
+from tasks.memorization.run_contrasts import jackknife, reliability
 from tasks.step import Work, keyed, parts_of
 from tasks.storage.store import Store
 
