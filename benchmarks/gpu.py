@@ -365,9 +365,8 @@ def data_sheet(device: str) -> Gpu | None:
 
 
 def throughput(device: str, folder: Path, peak: float | None, size: Size, **shape: int) -> list[dict[str, Any]]:
-    """Of scoring, in batches of three sizes, where the last 32 tokens of a text are scored; and of generating 64 tokens. FLOPs are
-    those the texts need: two for each parameter and token, causal attention, and output embeddings of scored tokens. `peak` in
-    FLOP/s."""
+    """Of scoring in three sizes of batches, the last 32 tokens of a text, and of generating 64 tokens. FLOPs are what texts need:
+    two for each parameter and token, causal attention, and output embeddings of scored tokens."""
     import torch
 
     rng, made, (texts, *_, length) = np.random.default_rng(6), [], size

@@ -9,6 +9,8 @@ width-64       1    32       −58.3  5.0         0
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +22,18 @@ from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.display import one_line
 
+WIDE = 100  # columns of a file or pipe
 STEPS = ("plant", "tokenizer", "counterfactual")  # whose tables a trace needs; leverage is optional
 KINDS = ("feature", "last_layer", "gauss_newton")
-MEASURES = ("leave_group_out", "leave_one_out", "contextual_bits", "generator_bits", "lira", "specificity")
+MEASURES = {  # columns of `counterfactual`, as they are headed
+    **{
+        "leave_group_out": "M",
+        "leave_one_out": "M, one copy",
+        "contextual_bits": "context bits",
+        "generator_bits": "generator bits",
+    },
+    **{"lira": "LiRA", "specificity": "ω"},
+}
 
 
 def describe(store: Store, tables: Mapping[str, Sequence[Part]], sequence: str) -> dict[str, Any]:
@@ -54,11 +65,12 @@ def show(traced: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console, (beginning, rest) = Console(highlight=False), map(one_line, traced["text"])
+    terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console, (beginning, rest) = Console(highlight=False, width=None if terminal else WIDE), map(one_line, traced["text"])
     about = f"{traced['group']}, {traced['split']}, copies: {traced['copies']}, suffix of {traced['entropy']:.1f} bits"
     console.print(Text(traced["sequence"], style="bold"), Text(about))
     console.print(Text.assemble("\n  ", (beginning, "blue"), (" | ", "dim"), (rest, "bold"), "\n"))
-    estimates = plain_table("model", *(name.replace("_", " ") for name in MEASURES), *(kind.replace("_", " ") for kind in KINDS))
+    estimates = plain_table("model", *MEASURES.values(), *(kind.replace("_", " ") for kind in KINDS))
     arms = plain_table("model", "assigned copies", "runs", "mean log p", "SD", "right", "extracted")
     for of in traced["models"]:
         leverage = of["leverage"][len(of["leverage"]) // 2] if of["leverage"] else {}

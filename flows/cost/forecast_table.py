@@ -70,16 +70,16 @@ def _heading(f: Forecast) -> list[str]:
 
 def _trainings(f: Forecast) -> list[str]:
     """Of a study that compares runs: how many it trains, on how many tokens, and how long that takes one core or GPU."""
-    membership, costs, lines = f.sizes.study.membership, {s.step: s.cost for s in f.steps if s.parts}, []
+    membership, costs = f.sizes.study.membership, {s.step: s.cost for s in f.steps if s.parts}
     if membership is None:
         return []
-    models = len(membership.models)
-    what = {"ensemble": f"runs      {membership.runs} of {f'each of {models} networks' if models > 1 else 'a network'}"}
-    what["capacity"] = f"grid      {costs['capacity'].parts:,.0f} runs" if "capacity" in costs else ""
-    for cost, runs in ((costs[name], runs) for name, runs in what.items() if name in costs):
-        time = f"{duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all"
-        lines.append(f"{runs}, {count(cost.work)} {cost.unit}, {time}")
-    return lines
+    models, grid = len(membership.models), costs.get("capacity")
+    runs = {"ensemble": f"{membership.runs} of {f'each of {models} networks' if models > 1 else 'a network'}"}
+    runs |= {"redraw": f"{membership.redrawn} on redrawn targets", "capacity": f"{grid.parts:,.0f} of a grid" if grid else ""}
+    trained = [costs[name] for name in runs if name in costs]
+    words, tokens = ", ".join(text for name, text in runs.items() if name in costs), sum(c.work for c in trained)
+    time = f"{duration(sum(c.core + c.gpu for c in trained))} of one {'GPU' if f.sizes.machine.gpu else 'core'} in all"
+    return [f"runs      {words}; {count(tokens)} tokens, {time}"]
 
 
 def _models(f: Forecast) -> Any:

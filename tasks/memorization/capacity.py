@@ -34,6 +34,7 @@ NAME = "capacity"
 MEDIATION_DRAWS = 500
 CAVEAT = "observational: what else differs between sizes is not controlled (sequential ignorability), so no verdict rests on it"
 RANDOM = "random tokens"
+CONTRASTS = [(kind, "none") for kind in REMOVALS[1:]] + [("memorized", "random"), ("memorized", "matched")]
 
 
 def applies(study: Study) -> bool:
@@ -78,7 +79,7 @@ def fixed_effects(runs: CapacityRuns, of: str) -> dict[str, Estimate]:
     x, y, names = runs.memorization[of], runs.generalization, ("coefficient", "coefficient_squared")
     design, cells = dummies(runs.parameters, runs.corpus, runs.epochs), len(np.unique(runs.cell))
     why = undefined(x, y)
-    if why or np.linalg.matrix_rank(np.column_stack([x, design])) == design.shape[1]:
+    if why or np.linalg.matrix_rank(np.column_stack([x, design])) == np.linalg.matrix_rank(design):
         return dict.fromkeys(names, Estimate(None, note=why or "size, corpus and epochs decide memorization"))
     if cells < max(FEWEST_CLUSTERS, design.shape[1] + 2):
         return dict.fromkeys(names, Estimate(None, note=f"{cells} cells are too few"))
@@ -123,10 +124,11 @@ def _drawn(draws: Floats) -> Estimate:
 
 def _before(runs: CapacityRuns, above: float, rows: MetricRows) -> None:
     """Mean token accuracy beyond phantoms before overfitting, of each size; `above`: what counts as overfitting."""
-    for size in np.unique(runs.parameters):
+    for number, size in enumerate(np.unique(runs.parameters)):
         some = runs.take(runs.parameters == size)
         note = f"{int(some.overfits.sum())} of {len(some)} runs overfit; of the others the end of the training counts"
         more: dict[str, Any] = {"of": ModelCheckpoint(parameters=float(size)), "unit": "run", "level": above, "rows": len(some)}
+        more |= {"bin": number}  # sizes are the bins: no other column of the key tells them apart
         rows.add(NAME, "before_overfitting", _mean(some.before), note=note, examples=len(np.unique(some.cell)), **more)
 
 
@@ -145,11 +147,9 @@ def _mean(values: Floats) -> Estimate:
 def _removal(table: pl.DataFrame, rows: MetricRows) -> None:
     """Bits per token of fresh sequences of each group, without some of the training minus without others: runs of equal seeds."""
     last = table.filter(pl.col("checkpoint") == pl.col("steps"))
-    pairs = [(a, b) for i, a in enumerate(REMOVALS) for b in REMOVALS[:i] if "memorized" in (a, b) or b == "none"]
     for group in sorted(last["group"].unique()):
         by = {kind: last.filter(removed=kind, group=group).sort("seed").select("seed", "validation_bits") for kind in REMOVALS}
-        for first, second in pairs:
-            first, second = ("memorized", first) if second == "memorized" else (first, second)
+        for first, second in CONTRASTS:
             both = by[first].join(by[second], on="seed").drop_nulls()
             change = (both["validation_bits"] - both["validation_bits_right"]).to_numpy()
             more: dict[str, Any] = {"unit": "run", "group": group, "detail": first, "against": second, "rows": len(change)}

@@ -25,17 +25,20 @@ def t2(runs: CapacityRuns, of: str = "bits") -> Claim:
     the partial rank correlation given size, corpus and epochs."""
     if len(np.unique(runs.parameters)) < 2:
         return without_data("T2", "one size only: raise the number of sizes in [capacity] hidden")
-    raw, fixed, half = correlations(runs, of, LEVEL).values()
-    if None in (raw.value, raw.low, raw.high, fixed.value, fixed.low, fixed.high, half.low, half.high):
-        return without_data("T2", raw.note or fixed.note)
+    made = correlations(runs, of, LEVEL)
+    if missing := [e.note for e in made.values() if e.low is None]:
+        return without_data("T2", missing[0])
+    (raw, raw_low, raw_high), (fixed, low, high), (_, half_low, half_high) = (
+        np.array([e.value, e.low, e.high], float) for e in made.values()
+    )
     verdict: Verdict = "inconclusive"
-    if raw.low > 0 and half.low > 0:
+    if raw_low > 0 and half_low > 0:
         verdict = "supported"
-    elif fixed.low > 0 and half.high < 0:
+    elif low > 0 and half_high < 0:
         verdict = "refuted"
-    note = f"raw rank correlation {raw.value:.2f} ({raw.low:.2f} to {raw.high:.2f}) over {len(runs)} runs"
-    note += "" if raw.low > 0 else "; where it is not above 0, there is nothing to explain"
-    return Claim("T2", fixed.value, fixed.low, fixed.high, 0.0, verdict, T2_RULE, note, "partial rank correlation")
+    note = f"raw rank correlation {raw:.2f} ({raw_low:.2f} to {raw_high:.2f}) over {len(runs)} runs"
+    note += "" if raw_low > 0 else "; where it is not above 0, there is nothing to explain"
+    return Claim("T2", float(fixed), float(low), float(high), 0.0, verdict, T2_RULE, note, "partial rank correlation")
 
 
 def slopes(runs: CapacityRuns) -> np.ndarray:

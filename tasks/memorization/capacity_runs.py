@@ -27,10 +27,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CapacityRuns:
-    """Runs that ended, each as one element. memorization: by definition, at the end of the training: unintended bits of a sequence,
-    and extraction and token accuracy beyond phantoms of the same group; generalization: minus bits per token of fresh sequences;
-    before: token accuracy beyond phantoms at the checkpoint before the run overfits, or the last one; overfits: whether it does;
-    diverged: runs that are not here; seed: of the draws."""
+    """Runs that ended, each as one element. epochs: how often a run sees a sequence on average, copies included; memorization: by
+    definition, at the end of the training: unintended bits of a sequence, and extraction and token accuracy beyond phantoms of the
+    same group; generalization: minus bits per token of fresh sequences; before: token accuracy beyond phantoms at the checkpoint
+    before the run overfits, or the last one; overfits: whether it does; diverged: runs that are not here; seed: of the draws."""
 
     parameters: Floats
     corpus: Floats
@@ -49,7 +49,7 @@ class CapacityRuns:
 
     def take(self, rows: Ints | Bools) -> CapacityRuns:
         """Some of the runs."""
-        arrays = {name: of[rows] for name, of in vars(self).items() if isinstance(of, np.ndarray)}
+        arrays: dict[str, Any] = {name: of[rows] for name, of in vars(self).items() if isinstance(of, np.ndarray)}
         return replace(self, **arrays, memorization={name: of[rows] for name, of in self.memorization.items()})
 
     @property
@@ -87,6 +87,9 @@ def runs_of(table: pl.DataFrame, seed: int = 0, overfits: float = OVERFITS) -> C
         for name in ("accuracy", "extraction")
     ]
     excess = by_group.group_by(*run, "checkpoint").agg(more)
+    # with copies an epoch has more steps: held fixed is how often a run sees a sequence; rounded, as corpora differ a little
+    views = pl.col("epochs") * pl.col("instances") / pl.col("sequences")
+    table = table.with_columns(epochs=views.round_sig_figs(2))
     whole = table.filter(group="").join(excess, on=[*run, "checkpoint"], how="left").sort(*run, "checkpoint")
     rows = list[dict[str, Any]]()
     for _, of in whole.group_by(run, maintain_order=True):
@@ -97,20 +100,14 @@ def runs_of(table: pl.DataFrame, seed: int = 0, overfits: float = OVERFITS) -> C
     def column(name: str) -> Floats:
         return ended[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
-    def codes(*names: str) -> Ints:
-        return ended.select(pl.struct(names).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
-
-    return CapacityRuns(
-        *(column(name) for name in ("parameters", "corpus", "epochs")),
-        ended["cell"].rank("dense").cast(pl.Int64).to_numpy() - 1,
-        {"bits": column("bits"), **{name: column(f"excess_{name}") for name in ("extraction", "accuracy")}},
-        column("generalization"),
-        column("before"),
-        ended["overfits"].to_numpy(),
-        codes("weight_decay", "dedup"),
-        diverged,
-        seed,
+    parameters, corpus, epochs, generalization, before = map(column, ("parameters", "corpus", "epochs", "generalization", "before"))
+    memorization = {"bits": column("bits"), "extraction": column("excess_extraction"), "accuracy": column("excess_accuracy")}
+    cell, variant = (
+        ended.select(pl.struct(names).rank("dense").cast(pl.Int64)).to_series().to_numpy()
+        for names in (["cell"], ["weight_decay", "dedup"])
     )
+    overfit = ended["overfits"].to_numpy()
+    return CapacityRuns(parameters, corpus, epochs, cell, memorization, generalization, before, overfit, variant, diverged, seed)
 
 
 def before_overfitting(bits: Floats, above: float = OVERFITS) -> tuple[int, bool]:
@@ -121,26 +118,22 @@ def before_overfitting(bits: Floats, above: float = OVERFITS) -> tuple[int, bool
     return (int(later[0]), True) if len(later) else (len(bits) - 1, False)
 
 
-# -- correlations ---------------------------------------------------------------------------------------------------------------
+# -- correlations -------------------------------------------------------------------------------------------------------------
 def correlations(runs: CapacityRuns, of: str, level: float = 0.95) -> dict[str, Estimate]:
     """Spearman's ρ of memorization and generalization, `raw`, `partial` given size, corpus and epochs, and `half`: half of the
     former minus the latter, which is above 0 if capacity explains more than half of it."""
-    x, y, controls = runs.memorization[of], runs.generalization, runs.controls
-    why = undefined(x, y)
-    columns = np.array([x, y, *(values for _, values in controls)])
-    at = list(range(2, len(columns)))
+    x, y = runs.memorization[of], runs.generalization
+    if why := undefined(x, y):
+        return dict.fromkeys(("raw", "partial", "half"), Estimate(None, note=why))
+    columns = np.array([x, y, *(values for _, values in runs.controls)])
 
     def values(matrices: Floats) -> dict[str, Floats]:
-        raw, partial = partial_correlation(matrices, []), partial_correlation(matrices, at)
+        raw, partial = partial_correlation(matrices, []), partial_correlation(matrices, range(2, len(columns)))
         return {"raw": raw, "partial": partial, "half": raw / 2 - partial}
 
-    drawn = {} if why else values(bootstrap_many(columns, runs.cell, None, DRAWS, runs.seed))
-    return {
-        name: Estimate(None, note=why) if why else _with_interval(float(of[0]), drawn[name], level, len(np.unique(runs.cell)))
-        for name, of in values(
-            rank_correlations(columns)[None] if not why else np.full((1, len(columns), len(columns)), np.nan)
-        ).items()
-    }
+    drawn, cells = values(bootstrap_many(columns, runs.cell, None, DRAWS, runs.seed)), len(np.unique(runs.cell))
+    points = values(rank_correlations(columns)[None])
+    return {name: _with_interval(float(point[0]), drawn[name], level, cells) for name, point in points.items()}
 
 
 def _with_interval(value: float, drawn: Floats, level: float, cells: int) -> Estimate:
@@ -175,7 +168,8 @@ def within(runs: CapacityRuns, of: str, strata: Ints) -> Estimate:
         return Estimate(None, note=why)
     from scipy import stats
 
-    stratum, sizes = np.unique(strata[first], return_inverse=True)[1], np.bincount(np.unique(strata[first], return_inverse=True)[1])
+    stratum = np.unique(strata[first], return_inverse=True)[1]
+    sizes = np.bincount(stratum)
     if sizes.max() < 2:
         return Estimate(None, note="one cell in each stratum: nothing varies there")
     a, b = (ranks - (np.bincount(stratum, weights=ranks) / sizes)[stratum] for ranks in (stats.rankdata(x), stats.rankdata(y)))

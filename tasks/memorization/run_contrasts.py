@@ -60,7 +60,7 @@ def arms_of(assigned: Ints, copies: Ints, paired: bool) -> tuple[Arms, Arms]:
     return Arms(full, none, paired), Arms(full, one_less)
 
 
-def total(values: Floats, weights: Floats | None = None) -> Floats:
+def total(values: Floats | Bools, weights: Floats | None = None) -> Floats:
     """float [sequences], or [draws, sequences]: the sum over runs, in one order: the bytes of a threaded product of matrices depend
     on the number of threads."""
     return np.asarray(values.sum(axis=0) if weights is None else np.einsum("dr,rn->dn", weights, values.astype(float)))
@@ -260,3 +260,9 @@ def reliability(halves: Floats) -> Floats:
         r = spearman(a[defined], b[defined]) if varies else np.nan
         out.append(2 * r / (1 + abs(r)))
     return np.array(out)
+
+
+def jackknife(drawn: list[float]) -> float:
+    """The variance of an estimate, from those without each group of runs."""
+    n, values = len(drawn), np.array(drawn)
+    return float((n - 1) / n * ((values - values.mean()) ** 2).sum()) if n > 1 else np.nan

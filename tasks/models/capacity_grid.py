@@ -13,8 +13,9 @@ A part is one run, so that another size, seed or corpus computes its own runs al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import polars as pl
 
 from schemas import Study, StudyError
 from schemas.settings.capacity_settings import REMOVALS
+from schemas.settings.model_settings import TrainedNetwork
 from schemas.tables.capacity_table import CAPACITY_RUNS
 from tasks.cost import Cost, ModelSize, Sizes, training_flops
 from tasks.models.ensemble import NETWORK, RATES, Diverged, RunData, ScoredTraining
@@ -30,10 +32,12 @@ from tasks.models.shapes import Shape
 from tasks.models.training import remove_files
 from tasks.statistics import Floats, Ints
 from tasks.step import Inputs, Job, Stage, Step, Work
+from tasks.storage.store import Part
 from tasks.text.split import seeded_hash
 
 LEARNABLE = ("dense", "dense_copies", "ring", "rule")  # groups whose phantoms have a topic, ring or rule with members
 RANDOM_PHANTOMS = 128  # random sequences that no run is trained on
+OF_RUN = ("kind", "cell", "hidden", "corpus", "weight_decay", "dedup", "removed", "steps")  # columns that are settings
 LN2 = math.log(2)
 Rows = dict[str, Any]
 
@@ -61,7 +65,7 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
         Job(
             {"kind": run["kind"], "cell": run["cell"], "seed": str(run["number"])},
             run | device_settings(study),
-            {name: inputs[name] for name in ("controlled_sequences", "tokenizer")} | _ranked(study, inputs, run),
+            {table: _parts(inputs[table], run) for table in CAPACITY.reads if table != "counterfactual" or "share" in run},
             cost=cost,
             resources=resources(study),
         )
@@ -69,12 +73,9 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     ]
 
 
-def _ranked(study: Study, inputs: Inputs, run: Mapping[str, Any]) -> Inputs:
-    """What ranks the sequences that are left out; nothing for other runs."""
-    if run["removed"] in ("", "none"):
-        return {}
-    models = {run["model"], run["reference"]}
-    return {"counterfactual": tuple(p for p in inputs["counterfactual"] if p.labels["ensemble"] in models)}
+def _parts(parts: tuple[Part, ...], run: Rows) -> tuple[Part, ...]:
+    """Of `counterfactual` those that rank what a run is trained without; of other tables all."""
+    return tuple(p for p in parts if p.labels.get("ensemble", run.get("model")) in (run.get("model"), run.get("reference")))
 
 
 def _runs(study: Study) -> Iterator[tuple[Rows, float]]:
@@ -82,50 +83,30 @@ def _runs(study: Study) -> Iterator[tuple[Rows, float]]:
     capacity, controlled, membership = study.capacity, study.corpus.controlled, study.membership
     if capacity is None or controlled is None:
         return
-    copies, of_all = controlled.member_copies, {"data_seed": capacity.seed, "context": controlled.window, "removed": ""}
-    cells = list[tuple[Rows, float]]()
+    copies, cells = controlled.member_copies, list[tuple[Rows, TrainedNetwork, float]]()
+    of_all = {"data_seed": capacity.seed, "context": controlled.window, "removed": "", "corpus": 1.0, "dedup": False}
     for c in capacity.cells:
         name = f"width {c.hidden}, corpus {c.corpus:g}, epochs {c.epochs:g}, decay {c.weight_decay:g}"
         name += ", one copy" if c.dedup else ", copies"
-        network = capacity.network(c.hidden).model_dump(include=NETWORK, mode="json")
         more = c._asdict() | {"kind": "grid", "cell": name, "checkpoints": capacity.checkpoints}
-        cells.append((network | more | of_all, c.epochs * c.corpus * (len(copies) if c.dedup else sum(copies))))
+        seen = c.epochs * c.corpus * (len(copies) if c.dedup else sum(copies))
+        cells.append((more, capacity.network(c.hidden), seen))
     if capacity.removed and membership:
         model = membership.models[0]
-        alike = [
-            m.name
-            for m in membership.models
-            if m.model_copy(update={"name": model.name, "seed": model.seed, "keep": model.keep}) == model
-        ]
-        steps = model.steps(membership.instances(controlled))
-        ranked = {"share": capacity.removed, "model": model.name, "reference": alike[-1], "steps": steps}
-        network = model.model_dump(include=NETWORK, mode="json")
+        steps, reference = model.steps(membership.instances(controlled)), membership.networks[model.name][-1]
+        ranked = {"share": capacity.removed, "model": model.name, "reference": reference}
         for removed in REMOVALS:
-            more = of_all | {
-                "kind": "removal",
-                "cell": removed,
-                "corpus": 1.0,
-                "dedup": False,
-                "removed": removed,
-                "checkpoints": [1.0],
-            }
-            cells.append((network | more | (ranked if removed != "none" else {"steps": steps}), float(steps * model.batch)))
-    for hidden in capacity.random_hidden:
-        for number in capacity.random_sequences:
-            network = capacity.network(hidden).model_dump(include=NETWORK, mode="json") | {"weight_decay": 0.0}
-            more = {
-                "kind": "random tokens",
-                "cell": f"width {hidden}, sequences {number}",
-                "corpus": 1.0,
-                "dedup": True,
-                "random": number,
-            }
-            more |= {"checkpoints": [1.0], "steps": capacity.random_steps, "words": controlled.words}
-            cells.append((network | of_all | more, float(capacity.random_steps * capacity.batch)))
-    for cell, instances in cells:
-        parameters = Shape(cell["hidden"], cell["layers"], controlled.words + 1, tied=True).parameters
-        for seed in range(capacity.removal_seeds if cell["removed"] else capacity.seeds):
-            yield {**cell, "number": seed}, instances * parameters
+            more = {"kind": "removal", "cell": removed, "removed": removed, "checkpoints": [1.0], "steps": steps}
+            cells.append((more | (ranked if removed != "none" else {}), model, float(steps * model.batch)))
+    for hidden, number in product(capacity.random_hidden, capacity.random_sequences):
+        more = {"kind": "random tokens", "cell": f"width {hidden}, sequences {number}", "dedup": True, "random": number}
+        more |= {"checkpoints": [1.0], "steps": capacity.random_steps, "words": controlled.words, "weight_decay": 0.0}
+        cells.append((more, capacity.network(hidden), float(capacity.random_steps * capacity.batch)))
+    for cell, network, instances in cells:
+        of = network.model_dump(include=NETWORK, mode="json") | of_all | cell
+        parameters = Shape(of["hidden"], of["layers"], controlled.words + 1, tied=True).parameters
+        for seed in range(capacity.removal_seeds if of["removed"] else capacity.seeds):
+            yield of | {"number": seed}, instances * parameters
 
 
 # -- the corpora -----------------------------------------------------------------------------------------------------------
@@ -162,17 +143,14 @@ def _without(work: Work, table: pl.DataFrame) -> pl.DataFrame:
     s = work.settings
     rows = work.frame("counterfactual", "model", "checkpoint", "sequence", "leave_group_out", "out_log_p")
     rows = rows.filter(pl.col("checkpoint") == pl.col("checkpoint").max().over("model"))
-    m = rows.filter(model=s["model"]).select("sequence", "leave_group_out")
-    single = table.filter(split="member", copies=1).select("sequence").join(m, on="sequence")
-    single = (
-        single.join(rows.filter(model=s["reference"]).select("sequence", "out_log_p"), on="sequence").drop_nulls().sort("sequence")
-    )
+    single = table.filter(split="member", copies=1).select("sequence")
+    for model, column in ((s["model"], "leave_group_out"), (s["reference"], "out_log_p")):
+        single = single.join(rows.filter(model=model).select("sequence", column), on="sequence")
+    single = single.drop_nulls().sort("sequence")
     if len(single) < 2:
-        raise StudyError(
-            "capacity.removed: no sequence with one copy has a leave-group-out estimate; train more runs in [membership]"
-        )
-    columns = (single[name].to_numpy() for name in ("leave_group_out", "out_log_p"))
-    out = removed_sequences(s["removed"], single["sequence"].to_list(), *columns, s["share"], s["data_seed"] + s["number"])
+        raise StudyError("capacity.removed: too few sequences with one copy have a leave-group-out estimate; train more runs")
+    m, v = (single[name].to_numpy() for name in ("leave_group_out", "out_log_p"))
+    out = removed_sequences(s["removed"], single["sequence"].to_list(), m, v, s["share"], s["data_seed"] + s["number"])
     return table.with_columns(split=pl.when(pl.col("sequence").is_in(out)).then(pl.lit("removed")).otherwise("split"))
 
 
@@ -209,9 +187,7 @@ def run(work: Work) -> None:
     tokenizer, folder, device = work.read("tokenizer").to_pylist()[0], work.folder(), settings.get("device", "cpu")
     end, vocabulary = tokenizer["end_of_document"], tokenizer["vocabulary_size"]
     parameters = Shape(settings["hidden"], settings["layers"], vocabulary, tied=True).parameters
-    of_run = {
-        column: settings[column] for column in ("kind", "cell", "hidden", "corpus", "weight_decay", "dedup", "removed", "steps")
-    }
+    of_run = {column: settings[column] for column in OF_RUN}
     of_run |= {"seed": settings["number"], "epochs": settings.get("epochs", steps * settings["batch"] / instances)}
     of_run |= {"parameters": parameters, "inner_parameters": parameters - vocabulary * settings["hidden"], "diverged": False}
     with repeatable(device):
@@ -244,14 +220,9 @@ def summaries(corpus: CapacityCorpus, log_p: Floats, hits: np.ndarray) -> Iterat
         sides = {"training": here & (corpus.copies > 0), "validation": here & (corpus.copies == 0)}
         row = {f"{side}_{name}": _mean(of, at) for side, at in sides.items() for name, of in columns.items()}
         learnable = sides["validation"] & np.isin(corpus.groups, LEARNABLE)
-        row |= {
-            "bits": _mean(beyond, sides["training"]),
-            "phantom_bits": _mean(beyond, sides["validation"]),
-            "generalization": None,
-        }
-        if not group and learnable.any():
-            row["generalization"] = -float(per_token[learnable].mean())
-        yield row | {"group": group} | _sizes(corpus, here)
+        row |= {"bits": _mean(beyond, sides["training"]), "phantom_bits": _mean(beyond, sides["validation"]), "group": group}
+        row["generalization"] = -float(per_token[learnable].mean()) if not group and learnable.any() else None
+        yield row | _sizes(corpus, here)
 
 
 def _mean(values: Floats, at: np.ndarray) -> float | None:
@@ -269,21 +240,15 @@ def _write(work: Work, rows: list[Rows]) -> None:
 
 def cost(sizes: Sizes) -> Cost:
     """Training all runs; scoring adds a forward pass of each sequence at each checkpoint."""
-    study, total = sizes.study, Cost(unit="tokens")
-    if study.capacity is None or study.corpus.controlled is None:
-        return total
-    window, phantoms = study.corpus.controlled.window, sum(study.corpus.controlled.groups.values())
-    for settings, weight in _runs(study):
-        parameters = Shape(settings["hidden"], settings["layers"], study.corpus.controlled.words + 1, tied=True).parameters
-        tokens, scored = weight / parameters * window, float(phantoms * window * len(settings["checkpoints"]))
+    controlled, total = sizes.study.corpus.controlled, Cost(unit="tokens")
+    for run, weight in _runs(sizes.study) if controlled else ():
+        parameters = Shape(run["hidden"], run["layers"], controlled.words + 1, tied=True).parameters
+        instances, checkpoints = weight / parameters, len(run["checkpoints"])
+        tokens, scored = instances * controlled.window, sum(controlled.groups.values()) * controlled.window * checkpoints
         speed, guesses = sizes.machine.speed([ModelSize("", parameters)])
-        seconds = (
-            training_flops(parameters, tokens + scored / 3) / speed + tokens / window / settings["batch"] * RATES["optimizer step"]
-        )
-        gpu = seconds if sizes.machine.gpu else 0.0
-        memory, rows = 0.6e9 + parameters * 16.0, 9 * len(settings["checkpoints"])
-        one = Cost(1, tokens, "tokens", written=rows * 60.0, core=seconds - gpu, gpu=gpu, longest=seconds, memory=memory)
-        total += Cost(**{**one.__dict__, "guesses": guesses, "rates": RATES})
+        seconds = training_flops(parameters, tokens + scored / 3) / speed + instances / run["batch"] * RATES["optimizer step"]
+        core, gpu, memory = (0.0, seconds, 1.6e9) if sizes.machine.gpu else (seconds, 0.0, 0.6e9 + parameters * 16.0)
+        total += Cost(1, tokens, "tokens", 0.0, checkpoints * 540.0, core, gpu, seconds, memory, guesses, RATES)
     return total
 
 

@@ -21,9 +21,9 @@ from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, Study, load_study
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP, LN2, estimates
-from tasks.memorization.counterfactual_memorization import _jackknife, _specificity, _without_some_runs, halves_of_m
+from tasks.memorization.counterfactual_memorization import _specificity, _without_some_runs, halves_of_m
 from tasks.memorization.ensemble_panel import EnsemblePanel, read_panel
-from tasks.memorization.run_contrasts import reliability
+from tasks.memorization.run_contrasts import jackknife, reliability
 from tasks.step import Work, keyed, parts_of
 from tasks.storage.store import Store
 
@@ -54,7 +54,7 @@ class PlantedTruth:
 
     def number(self, of: Callable[[Columns], float], sequences: float = 0.0) -> Number:
         """A value and its standard error; `sequences`: the part of its variance that is due to which sequences there are."""
-        return of(self.columns), (_jackknife([of(c) for c in self.without]) + sequences) ** 0.5
+        return of(self.columns), (jackknife([of(c) for c in self.without]) + sequences) ** 0.5
 
     def of(self, group: str, level: int = 0, split: str = "member") -> np.ndarray:
         """bool [sequences]: those of a group with d copies or k twins."""

@@ -131,7 +131,16 @@ def test_the_checkpoint_before_overfitting() -> None:
 
 
 RUN = {"kind": "grid", "cell": "a", "seed": 0, "checkpoint": 10, "steps": 10, "hidden": 8, "parameters": 1000, "corpus": 1.0}
-RUN |= {"epochs": 4.0, "weight_decay": 0.1, "dedup": False, "removed": "", "diverged": False, "group": "", "sequences": 10}
+RUN |= {
+    "epochs": 4.0,
+    "weight_decay": 0.1,
+    "dedup": False,
+    "removed": "",
+    "diverged": False,
+    "group": "",
+    "sequences": 10,
+    "instances": 20,
+}
 RUN |= {"phantoms": 5, "bits": 8.0, "phantom_bits": 0.5, "generalization": -3.0, "validation_bits": 3.0, "training_bits": 1.0}
 RUN |= {"training_accuracy": 0.9, "validation_accuracy": 0.5, "training_extraction": 0.5, "validation_extraction": 0.0}
 
@@ -142,7 +151,7 @@ def test_memorization_is_beyond_phantoms_of_the_same_group() -> None:
     b = RUN | {"group": "ring", "sequences": 10, "phantoms": 20, "training_accuracy": 0.5, "validation_accuracy": 0.1}
     lost = RUN | {"seed": 1, "diverged": True, "checkpoint": 0} | dict.fromkeys(("bits", "validation_bits", "generalization"))
     runs = runs_of(pl.DataFrame([RUN, a, b, lost], infer_schema_length=None).sort("cell", "seed", "checkpoint", "group"))
-    assert (len(runs), runs.diverged) == (1, 1)
+    assert (len(runs), runs.diverged, runs.epochs[0]) == (1, 1, 8.0), "with two copies of each, four epochs are eight views"
     assert (
         runs.memorization["accuracy"] == pytest.approx((30 * 0.2 + 10 * 0.4) / 40) and runs.before == runs.memorization["accuracy"]
     )

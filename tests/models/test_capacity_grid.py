@@ -195,7 +195,7 @@ def test_removal_leaves_out_sequences_with_one_copy_and_keeps_the_steps(planted:
         assert row["instances"] == copies - (0 if row["removed"] == "none" else round(0.2 * single))
     none: dict[str, list[Any]] = {name: [] for name in CONTRACTS["counterfactual"].schema.names}
     empty = write_part(planted[0], "counterfactual", none, {"ensemble": "a"}, "empty")
-    with pytest.raises(StudyError, match="no sequence with one copy has a leave-group-out estimate"):
+    with pytest.raises(StudyError, match="too few sequences with one copy have a leave-group-out"):
         capacity_runs(planted, study(True, removed=0.3, removal_seeds=1, hidden=[8]), {"counterfactual": (empty,)})
 
 

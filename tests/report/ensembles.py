@@ -12,7 +12,8 @@ from tests.report.measures import row
 
 MODELS = ("width-8", "width-8-b", "width-16")  # two seeds of one network, and another
 COPIES, TWINS = (1, 2, 4, 8, 16), (1, 2, 4, 8)
-SETTINGS = {"networks": {"width-8": ("width-8", "width-8-b"), "width-16": ("width-16",)}, "runs": 64}
+NETWORKS = {"width-8": ("width-8", "width-8-b"), "width-16": ("width-16",)}
+SETTINGS = {"networks": NETWORKS, "runs": 64}
 
 
 def study() -> Study:
@@ -31,8 +32,8 @@ def verdicts(undecided: bool = False) -> list[dict[str, Any]]:
         ("T7", "supported", 0.514, 0.4, 0.6, "the interval excludes 0"),
         ("T9", "inconclusive", None, None, None, ""),
     )
-    rows = []
-    for network in SETTINGS["networks"]:
+    rows: list[dict[str, Any]] = []
+    for network in NETWORKS:
         for claim, verdict, estimate, low, high, rule in lines:
             verdict = "refuted" if undecided and claim == "T7" and network == "width-16" else verdict
             one = {"network": network, "claim": claim, "statement": f"what {claim} says", "verdict": verdict, "estimate": estimate}
@@ -42,7 +43,7 @@ def verdicts(undecided: bool = False) -> list[dict[str, Any]]:
 
 def sequences() -> list[dict[str, Any]]:
     """Dense, canary and ring sequences of one copy and of several, with phantoms: a row of `controlled_sequences` each."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group, copies, twins, members in (
         *(("dense", 1, 0, 40), ("canary", 1, 0, 20)),
         *((f"{kind}_copies", d, 0, 10) for kind in ("dense", "canary") for d in COPIES[1:]),
@@ -74,7 +75,7 @@ def leverage() -> list[dict[str, Any]]:
     """Only at damping .1 the leverage of the last layer follows M; the others are noise. Two runs, each with all sequences."""
     rng = np.random.default_rng(1)
     m = {(r["model"], r["sequence"]): r["leave_group_out"] for r in counterfactual() if r["checkpoint"] == 100}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for model in MODELS:
         for run in (0, 1):
             for damping in (0.01, 0.1):
@@ -87,7 +88,7 @@ def leverage() -> list[dict[str, Any]]:
 
 def metrics() -> list[dict[str, Any]]:
     """Rows of `counterfactual_memorization`: M falls with copies if one is left out, and with twins; ω does not."""
-    rows = []
+    rows: list[dict[str, Any]] = []
 
     def add(step: int, group: str, level: float, detail: str, value: float, half: float = 0.01) -> None:
         about = {"unit": "sequence", "statistic": "mean", "checkpoint": 100, "examples": 12}
@@ -111,7 +112,7 @@ def metrics() -> list[dict[str, Any]]:
 
 def capacity() -> list[dict[str, Any]]:
     """Two sizes, two seeds: of one size, runs that memorize more generalize worse; one run diverged, one is of another kind."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for parameters in (1_000, 4_000):
         for seed in (0, 1):
             one = {"kind": "grid", "cell": f"c{parameters}", "seed": seed, "checkpoint": 100, "group": "", "parameters": parameters}

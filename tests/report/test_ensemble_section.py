@@ -91,7 +91,7 @@ def test_the_page_begins_with_the_verdicts_and_has_no_section_on_tasks(data: Rep
         text_of(c).strip() for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", section.partition("<tbody>")[2].partition("</tr>")[0])
     ]
     assert cells == ["T6 strong", "width-8", "what T6 strong says", "× refuted", "0.79 [0.71, 0.86]", "0", "2 of 2"]
-    assert "the interval is below .9" in section and section.count("○\u00a0inconclusive") == len(made_up.SETTINGS["networks"])
+    assert "the interval is below .9" in section and section.count("○\u00a0inconclusive") == len(made_up.NETWORKS)
     assert all(word not in html for word in ("task-gram", "Task-gram", "not drawn: no score", "distributional memorization"))
 
 

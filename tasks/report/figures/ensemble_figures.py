@@ -52,7 +52,8 @@ def density(data: ReportData) -> ReportFigure:
             for bin in np.unique(code).tolist():
                 n, k, middle = int((code == bin).sum()), int(chosen[code == bin].sum()), float(edges[0]) + (bin - 0.5) * width
                 share, ends = wilson(k, n), [None, *edges.tolist(), None][bin : bin + 2]
-                points.append(Point(middle, *(100 * v for v in (share.value, share.low, share.high))))
+                y, low, top = (100 * (v or 0.0) for v in (share.value, share.low, share.high))
+                points.append(Point(middle, y, low, top))
                 about = {"model": network, "series": name, "from": ends[0], "to": ends[1], "sequences": n, "highly_memorized": k}
                 used.append(about | {"share": share.value, "low": share.low, "high": share.high})
                 stacks += [(middle, [("highly memorized", float(k)), ("others", float(n - k))])] if index == 0 else []
