@@ -26,12 +26,7 @@ WIDE = 100  # columns of a file or pipe
 STEPS = ("plant", "tokenizer", "counterfactual")  # whose tables a trace needs; leverage is optional
 KINDS = ("feature", "last_layer", "gauss_newton")
 MEASURES = {  # columns of `counterfactual`, as they are headed
-    **{
-        "leave_group_out": "M",
-        "leave_one_out": "M, one copy",
-        "contextual_bits": "context bits",
-        "generator_bits": "generator bits",
-    },
+    **{"leave_group_out": "M", "leave_one_out": "M of one", "contextual_bits": "context bits", "generator_bits": "bits"},
     **{"lira": "LiRA", "specificity": "ω"},
 }
 

@@ -15,14 +15,14 @@ from tasks.report import sentences
 from tasks.report.answer import glance
 from tasks.report.build import plan
 from tasks.report.data import ReportData
-from tasks.report.ensembles import BestLeverage, EnsembleData
+from tasks.report.ensemble_data import BestLeverage, EnsembleData
 from tasks.report.figures import all_figures
 from tasks.report.figures.ensemble_figures import bin_edges
 from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.page.page import page
 from tasks.report.results_table import WIDTH, results_table
 from tasks.storage.store import Part
-from tests.report import ensembles as made_up
+from tests.report import run_world as made_up
 from tests.report import world
 from tests.report.measures import row
 from tests.report.test_figures import made

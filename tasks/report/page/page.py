@@ -17,12 +17,12 @@ from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.formatting import integer, interval, number, short
 from tasks.report.numbers import PRIMARY, sizes
 from tasks.report.page.blocks import Block, Custom, Remark, table_of
-from tasks.report.page.claims import claims, networks
 from tasks.report.page.html import data_link, fit, highlight
 from tasks.report.page.left_out import contaminated, documents, left_out
 from tasks.report.page.methods import methods
 from tasks.report.page.results import measures, results
 from tasks.report.page.truth import truth
+from tasks.report.page.verdict_table import claims, networks
 from tasks.report.plot.drawing import WIDE, legend_of
 from tasks.report.plot.palette import sample, themed
 
