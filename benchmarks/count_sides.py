@@ -23,7 +23,7 @@ def _study(**counting: Any) -> Any:
     return Study.model_validate({"name": "benchmark", "corpus": corpus, "counting": {"all_orders": ORDERS, **counting}})
 
 
-def _in_stages(step: Any, study: Any, store: Any, tables: Mapping[str, Any], cluster: Any, job: Any) -> dict[str, Any]:
+def in_stages(step: Any, study: Any, store: Any, tables: Mapping[str, Any], cluster: Any, job: Any) -> dict[str, Any]:
     """All jobs of a step, stage by stage, each by `job` on the cluster; the tables with its parts."""
     from schemas import CONTRACTS
     from tasks.step import keyed
@@ -82,7 +82,7 @@ def all_orders(corpora: Corpora, case: Case) -> BenchmarkSide:
         return {"spilled_bytes": spilled, "rows": sum(store.open(p).metadata.num_rows for p in result["ngram_counts"])}
 
     def work(_: object) -> dict[str, Any]:
-        return _in_stages(COUNT, study, store, tables, here, _execute)
+        return in_stages(COUNT, study, store, tables, here, _execute)
 
     return BenchmarkSide(work, case["tokens"], answer, extra=sizes, close=(lambda: shutil.rmtree(store.base),))
 
@@ -182,8 +182,8 @@ def workers(number: int) -> Callable[[Corpora, Case], BenchmarkSide]:
         cluster = Cluster(number, "4GB", f"{store.base}/.dask", address="")
 
         def work(_: object) -> dict[str, Any]:
-            words = _in_stages(WORDS, study, store, tables, cluster, run_job)
-            return _in_stages(COUNT, study, store, words, cluster, run_job)
+            words = in_stages(WORDS, study, store, tables, cluster, run_job)
+            return in_stages(COUNT, study, store, words, cluster, run_job)
 
         def answer(result: Mapping[str, Any]) -> Arrays:
             digests = "".join(store.sha256(store.part_path(p)) for p in result["ngram_counts"])

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import training_sides
 from benchmarks.mining_sides import GAMMA, VectorsInMemory, sentences, vocabulary
 from tasks.cost import GPUS, Gpu, forward_flops
 from tasks.models import load
@@ -37,6 +38,7 @@ from tasks.models.packing import PackedTokens
 from tasks.models.sampling import Sampling
 from tasks.models.score import score
 from tasks.models.score_sequences import score_windows
+from tasks.models.stacked_training import StackedData, StackedTraining
 from tasks.models.training import Training
 from tasks.taskgrams.align import SideNgrams, aligned, side_of
 from tasks.text.gamma import STEPS
@@ -147,6 +149,20 @@ class DeviceComparison:
                 return np.array([row["loss"] for row in training.log()])
         return self.losses(device, name, begin=killed_at)
 
+    def runs(self, device: str, stack: bool, number: int, steps: int = TRAINED) -> tuple[np.ndarray, float]:
+        """Losses of every step of runs of 0.116 M parameters, in one stack or one after the other, and the seconds they take."""
+        case, folder = {"runs": number, "steps": steps}, self.folder
+        data, tokenizer = training_sides.runs_data(case), training_sides.TOKENIZER
+        with repeatable(device):
+            made = [Training(str(n), training_sides.settings(case, n), folder, tokenizer, device) for n in range(number)]
+            stacked, started = StackedTraining(made, folder), time.monotonic()
+            if stack:
+                stacked.run(StackedData(data))
+            for training, of in [] if stack else zip(made, data, strict=True):
+                training.run(of)
+            losses = stacked.losses.T if stack else [training.losses for training in made]
+            return np.stack([of.cpu().numpy() for of in losses]), time.monotonic() - started
+
     @cached_property
     def embedded(self) -> tuple[tuple[SideNgrams, SideNgrams], list[list[np.ndarray]]]:
         """n-grams of both sides of examples, and their vectors on the device and on the CPU, by MiniLM."""
@@ -227,6 +243,14 @@ def alignment(c: DeviceComparison) -> float:
     return max(abs(pairs[0].get(pair, GAMMA) - pairs[1].get(pair, GAMMA)) for pair in pairs[0] | pairs[1])
 
 
+def stack_of_runs(c: DeviceComparison) -> float:
+    """Seconds of 64 runs in a stack, as a share of those of a loop on the same device."""
+    c.runs(c.device, True, 64), c.runs(c.device, False, 2)  # the first of each is slow
+    seconds = [c.runs(c.device, stack, 64, 5 * TRAINED)[1] for stack in (True, False)]
+    c.notes["a stack of 64 runs, share of a loop's time"] = f"{seconds[1] / seconds[0]:.1f} times as fast as a loop"
+    return seconds[0] / seconds[1]
+
+
 def two_models(c: DeviceComparison) -> float:
     """Both in memory and used in turns: the bytes of each alone."""
     models = [c.model(c.device)]
@@ -303,13 +327,15 @@ CHECKS: dict[str, tuple[float, Callable[[DeviceComparison], float]]] = {
         0.0,
         lambda c: largest(c.losses(c.device, "whole"), c.losses(c.device, "killed", TRAINED // 2)),
     ),
+    "runs in a stack": (NATS, lambda c: largest(c.runs(c.device, True, 4)[0], c.runs("cpu", False, 4)[0])),
+    "a stack of 64 runs, share of a loop's time": (1 / 8, stack_of_runs),
     "sentence embedding": (NATS, lambda c: max(map(largest, *c.embedded[1]))),
     "alignment": (NATS, alignment),
     "two models, bytes": (0.0, two_models),
     "out of memory": (NATS, out_of_memory),
     "room for the next model": (0.05, next_model),
 }
-ONLY_ON_A_GPU = {"room for the next model"}
+ONLY_ON_A_GPU = {"room for the next model", "a stack of 64 runs, share of a loop's time"}
 
 
 def run_checks(device: str, size: Size, folder: Path) -> list[dict[str, Any]]:
@@ -339,9 +365,8 @@ def data_sheet(device: str) -> Gpu | None:
 
 
 def throughput(device: str, folder: Path, peak: float | None, size: Size, **shape: int) -> list[dict[str, Any]]:
-    """Of scoring, in batches of three sizes, where the last 32 tokens of a text are scored; and of generating 64 tokens. FLOPs are
-    those the texts need: two for each parameter and token, causal attention, and output embeddings of scored tokens. `peak` in
-    FLOP/s."""
+    """Of scoring in three sizes of batches, the last 32 tokens of a text, and of generating 64 tokens. FLOPs are what texts need:
+    two for each parameter and token, causal attention, and output embeddings of scored tokens."""
     import torch
 
     rng, made, (texts, *_, length) = np.random.default_rng(6), [], size

@@ -300,14 +300,11 @@ def report(corpora: Corpora, case: Case) -> BenchmarkSide:
         if "error" in result:
             raise RuntimeError(result["error"])
 
-    return BenchmarkSide(
-        work,
-        len(metrics),
-        fresh=lambda: shutil.rmtree(folder, ignore_errors=True),
-        check=lambda _: "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure",
-        extra=lambda _: {"files": sum(p.is_file() for p in folder.rglob("*"))},
-        close=(folders.close,),
-    )
+    def check(_: object) -> str:
+        return "" if (folder / "figures" / "memorization.pdf").stat().st_size else "no figure"
+
+    fresh, extra = partial(shutil.rmtree, folder, True), lambda _: {"files": sum(p.is_file() for p in folder.rglob("*"))}
+    return BenchmarkSide(work, len(metrics), fresh=fresh, check=check, extra=extra, close=(folders.close,))
 
 
 def _model_row(name: str, i: int) -> dict[str, Any]:

@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import billion_sides, count_sides, index_sides, measure_sides, mining_sides, model_sides, run_sides, text_sides
+from benchmarks import (
+    billion_sides,
+    count_sides,
+    index_sides,
+    measure_sides,
+    mining_sides,
+    model_sides,
+    run_sides,
+    text_sides,
+    training_sides,
+)
 from benchmarks.corpora import Corpora
 from benchmarks.side import OURS, Arrays, BenchmarkSide, Case
 
@@ -23,7 +33,7 @@ BYTES, ROARING = "pydivsufsort of bytes", "polars + pyroaring"
 CACHED, UNCACHED = "transformers generate", "transformers generate without cache"
 DISTRIBUTIONS = (
     *("tokenizers", "fastokens", "polars", "pyroaring", "numpy", "duckdb", "pydivsufsort", "infini-gram", "tokengrams"),
-    *("onnxruntime", "ctranslate2", "lm_eval", "transformers", "datasketch"),
+    *("onnxruntime", "ctranslate2", "lm_eval", "transformers", "datasketch", "accelerate"),
 )
 
 
@@ -223,6 +233,18 @@ ROWS: dict[str, BenchmarkRow] = {
         "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval; runs 1; within 1e-4; items windows",
         {OURS: model_sides.score_token_windows, "lm_eval": model_sides.harness_windows},
     ),
+    "training": row(
+        "8 runs of 0.116 M parameters trained on 32 + 1 tokens at a time, vocabulary of 256",
+        "runs=8 steps=499: transformers loop 1, transformers Trainer 1; "
+        "quick runs=2 steps=40: transformers loop 1, transformers Trainer 1; runs 3; within 1e-5",
+        {OURS: training_sides.ours, "transformers loop": training_sides.loop, "transformers Trainer": training_sides.trainer},
+    ),
+    "ensemble-workers": row(
+        "2 workers against 1, runs of 0.116 M parameters trained and scored",
+        "runs=16 epochs=14: 1 worker 1.8; runs 1",
+        {OURS: training_sides.workers(2), "1 worker": training_sides.workers(1)},
+        by="wall_seconds",
+    ),
     "report": row(
         "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
         "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20; runs 1; items rows of metrics",
@@ -237,9 +259,8 @@ ROWS: dict[str, BenchmarkRow] = {
     "counterfactual": row(
         "counterfactual estimates of 64 runs, with 1,000 draws of the runs",
         "sequences=100k runs_each=64 draws=1k peers=50: numpy loop 50, memory 2; "
-        "quick sequences=2k runs_each=64 draws=200 peers=10: numpy loop 50; runs 1; within 1e-9",
+        "quick sequences=2k runs_each=64 draws=200 peers=10: numpy loop 50; runs 1; within 1e-9; items sequences",
         {OURS: measure_sides.contrasts, "numpy loop": measure_sides.loop_over_sequences},
-        items="sequences",
     ),
     "near-copies": row(
         "clusters of windows of 64 tokens with a Jaccard similarity of .8 of their 5-grams",

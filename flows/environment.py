@@ -32,13 +32,9 @@ def prepare(root: str, *, verbose: bool = False, lasting: bool = False) -> None:
     """Set the variables that the user has not set. Prefect's home is under the root, unless PREFECT_API_URL names a server.
     lasting: for a server that outlives a run, which asks for the password in PREFECT_SERVER_API_AUTH_STRING, if there is one.
     Prefect's log lines always go to its database and UI; to the terminal only if `verbose`."""
-    settings = {
-        **WORKER_ENVIRONMENT,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0",
-    }
+    settings = WORKER_ENVIRONMENT | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    settings |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL"}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1" if os.environ.get("TASKGRAM_OFFLINE") else "0"}
     keep_file_hashes(root)
     if not os.environ.get(SERVER_NAMED):
         password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") if lasting else None
@@ -102,8 +98,7 @@ def prefect_home(root: str) -> Path:
 
 
 def check_root(root: str) -> str:
-    """The root, checked. Raises StudyError for one that cannot be a folder, or that contains a secret: the root is written to
-    Prefect's database, its UI and the command that resumes after a failure."""
+    """The root. StudyError for one that cannot be a folder, or contains a secret: it is written to Prefect's database and UI."""
     if not is_path(root) or has_surrogates(root):
         raise StudyError(f"--root {root!r:.200}: not the name of a folder; use UTF-8 and at most 255 bytes")
     if "://" not in root:

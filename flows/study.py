@@ -50,7 +50,7 @@ STEPS: tuple[Step, ...] = (
     ENSEMBLE,  # its runs, and how each scores every sequence
     LEVERAGE_STEP,  # how much each sequence determines what its kept runs say
     COUNTERFACTUAL_STEP,  # what runs with a sequence give that runs without it do not
-    REDRAW,  # targets drawn anew, and further runs on them
+    REDRAW,  # redrawn targets, and further runs on them
     CAPACITY,  # a grid of sizes and corpora, if the study trains one
     VERDICTS_STEP,  # what all that says about each claim
     WORDS,  # the words that are counted

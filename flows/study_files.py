@@ -41,8 +41,7 @@ def report_page(store: Store, study: str) -> str:
 
 
 def reports_url(root: str) -> str:
-    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served; "" if there is none. If TASKGRAM_ROOT names another
-    root, the address belongs to that one. Raises StudyError for a wrong address."""
+    """Address in TASKGRAM_REPORTS_URL at which this root's reports are served, if they are. StudyError for a wrong address."""
     url, other = os.environ.get(REPORTS_URL, "").rstrip("/"), os.environ.get("TASKGRAM_ROOT")
     if not url:
         return ""

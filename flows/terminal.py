@@ -13,8 +13,7 @@ HEADER = f"  {'step':<{WIDTH}} {'parts':<24} {'rows':>10} {'size':>9} {'worker s
 
 
 class Terminal:
-    """Bars on a terminal, plain lines anywhere else. Safe to use from several threads. `worker seconds` is what a step's parts took
-    on their workers, added up: its wall time also has what it waited for others."""
+    """Bars on a terminal, plain lines anywhere else, from any thread. `worker seconds`: what a step's parts took, added up."""
 
     def __init__(self, stream: TextIO | None = None, *, show_skipped: bool = True) -> None:
         self.stream, self.show_skipped = stream or sys.stderr, show_skipped

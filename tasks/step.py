@@ -97,7 +97,6 @@ class Job:
 
     @property
     def keys(self) -> dict[str, list[str]]:
-        """The keys of the parts it reads."""
         return {table: [p.key for p in parts] for table, parts in self.inputs.items()}
 
 

@@ -19,8 +19,7 @@ from tasks.storage.store import Store
 
 
 def ask(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
-    """Choose the prompts with the most and the least of the corpus in them, and evaluate both. question: the fields of
-    `PromptQuestion` besides the study; repeat: the command that asks it again."""
+    """Choose and evaluate prompts. question: fields of `PromptQuestion` but the study; repeat: the command that asks it again."""
     settings, store, terminal = load_study(study_path(study)), Store(root), Terminal(show_skipped=False)
     settings = settings if workers is None else settings.with_workers(workers)
     session = PromptSession(settings, study, store, Cluster.of(settings, store), repeat=repeat)

@@ -16,9 +16,7 @@ from tasks.storage.validation import validate
 
 
 def describe(study: str, root: str) -> list[dict[str, Any]]:
-    """One entry per step: state, rows, bytes, seconds, fingerprint, validation, path, and which parts were read again. done:
-    finished. stale: recorded, but the study or its inputs have changed since. failed: its last run failed. missing: never run, or
-    parts are gone."""
+    """Of each step what is known. stale: the study or its inputs have changed since it ran. missing: parts are not there."""
     settings = load_study(study_path(study))
     store = Store(root)
     recorded = recorded_steps(store, settings.name)
@@ -108,9 +106,8 @@ def validate_all(study: str, root: str) -> list[str]:
 
 
 def clean(study: str, root: str, *, dry_run: bool = False) -> dict[str, int]:
-    """Delete parts, their files and manifests that no study under this root records; returns files and their bytes. What this study
-    would write is kept, too: a killed run has not recorded the parts it had finished. Raises StudyError while another run works
-    under this root, because its parts are not recorded yet; a run that starts meanwhile waits."""
+    """Delete what no study under this root records, and this study would not write; returns files and their bytes. StudyError
+    while another run works there, because its parts are not recorded yet; a run that starts meanwhile waits."""
     settings, store = load_study(study_path(study)), Store(root)
     if dry_run:
         return _remove(settings, store, dry_run=True)

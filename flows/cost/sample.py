@@ -59,8 +59,7 @@ def sample_of(files: Sequence[Path], source: Source, study: Study) -> SourceSamp
 
 
 def bytes_per_token(samples: Mapping[str, SourceSample], study: Study) -> dict[str, float]:
-    """Bytes of text in a token of each source, by the study's tokenizer.json, else by a tokenizer of the same size that is trained
-    on the samples, mixed as the sources are in the corpus. Empty where that fails."""
+    """Bytes of text in a token of each source, by the study's tokenizer.json or one trained on samples; {} where that fails."""
     whole, of = sum(sample.size for sample in samples.values()), study.tokenizer
     few = dict[str, Sequence[str]]()
     for name, sample in samples.items():  # the first texts, up to its share of the bytes and at least one

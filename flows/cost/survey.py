@@ -67,8 +67,7 @@ def survey(study: Study, root: str = ".") -> Sizes:
 
 
 def training_speed(root: str) -> tuple[float, str]:
-    """FLOP/s of a core in the newest training under a root, by its manifest, and the models that it trained; 0.0 if there is none.
-    Trainings of less than two seconds, and those on a GPU, say nothing about a core."""
+    """FLOP/s of a core in the newest training here of two seconds or more on a CPU, and what it trained; 0.0 if there is none."""
     store = Store(root)
     read = (store.read_json(path) for path in store.listed(store.layout.kind("models", "manifests"), ".json"))
     for manifest in sorted((m for m in read if m), key=lambda m: m["written"], reverse=True):

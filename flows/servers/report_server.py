@@ -150,8 +150,7 @@ def _opened(folder: Path, names: list[str]) -> int | None:
 
 @contextmanager
 def reports_served(root: str, port: int) -> Iterator[str]:
-    """Serve a root's reports from a thread, with the address in the environment of runs that start; yields it, or "". Nothing is
-    served if the environment names an address already, or if the root is remote."""
+    """Serve a local root's reports from a thread; yields the address, which runs that start have in their environment, or ""."""
     if "://" in root or os.environ.get(REPORTS_URL):
         yield reports_url(root)
         return

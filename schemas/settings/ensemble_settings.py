@@ -107,7 +107,7 @@ class Membership(Settings):
     )
     folds: int = value(10, "K; for designs with folds", ge=2, le=1_000)
     redrawn: int = value(
-        0, "64: further runs of the first model, in half of which the suffix of a sequence is drawn anew; 0: none", ge=0
+        0, "64: further runs of the first model, in half of which the suffix of a sequence is redrawn; 0: none", ge=0
     )
     seed: int = value(0, "of the design", ge=0)
     models: tuple[EnsembleModel, ...] = value((), "networks, each trained for every run")

@@ -237,10 +237,7 @@ class Study(Settings):
 
 
 def load_study(path: Path) -> Study:
-    """Read and check a study file.
-
-    Raises StudyError that names the file, the setting and the remedy.
-    """
+    """Read and check a study file. Raises StudyError that names the file, the setting and the remedy."""
     try:
         with path.open("rb") as source:
             raw = source.read(LONGEST_STUDY + 1)

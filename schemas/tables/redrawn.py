@@ -1,9 +1,9 @@
-"""Suffix targets drawn anew from the runs that are not trained on a sequence, and further runs that are trained on them."""
+"""Suffix targets redrawn from the runs that are not trained on a sequence, and further runs that are trained on them."""
 
 from schemas.contract import balance, float64, int32, list_of, rows, string, table
 from schemas.tables.ensembles import runs_table, scores_table
 
-DRAW = int32("draw", "0: its own targets; 1: drawn in the place of these; 2: drawn in the place of draw 1", between=(0, 2))
+DRAW = int32("draw", "0: its own targets; 1: drawn in place of these; 2: drawn in place of draw 1", between=(0, 2))
 
 REDRAWN_TARGETS = table(
     "redrawn_targets by model sequence draw",

@@ -47,7 +47,6 @@ def strict_number(text: str) -> Number | None:
 
 
 def flexible_number(text: str) -> Number | None:
-    """The last thing that looks like a number, as lm-evaluation-harness' `flexible-extract` takes it. Faithful to the letter: in "5
-    apples ..." it takes the dots, which are no number, so there is no answer."""
+    """The last that looks like a number, as lm-evaluation-harness' `flexible-extract` takes it: of "5 apples ..." the dots."""
     matches = _FLEXIBLE.findall(text)
     return as_number(matches[-1]) if matches else None

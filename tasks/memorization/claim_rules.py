@@ -127,7 +127,7 @@ def unusable(**arrays: Floats) -> str:
 # -- T6: is the score leverage? ----------------------------------------------------------------------------------------
 def best_leverage(score: Floats, leverage: Floats, seed: int) -> tuple[int, Bools]:
     """(the leverage that agrees best with the score on a fifth of the sequences, the others). leverage: [splits, kinds, 2, n]."""
-    picked = np.random.default_rng(seed).random(score.shape[-1]) < PICKED
+    picked = np.asarray(np.random.default_rng(seed).random(score.shape[-1]) < PICKED)
     columns = [score.mean(axis=(0, 1))[picked], *leverage.mean(axis=(0, 2))[:, picked]]
     agree = rank_matrices(columns, np.ones((1, int(picked.sum()))))[0, 0, 1:] if picked.sum() > 2 else np.zeros(1)
     return int(np.nan_to_num(agree, nan=-2.0).argmax()), ~picked

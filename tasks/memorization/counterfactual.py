@@ -142,7 +142,7 @@ def cost(sizes: Sizes) -> Cost:
 
 COUNTERFACTUAL_STEP = Step(
     "counterfactual",
-    version=3,
+    version=5,
     about="what runs that are trained on a sequence give, and runs without it do not",
     reads=READS,
     stages=(Stage(writes=(COUNTERFACTUAL, COUNTERFACTUAL_INFLUENCE), plan=plan, run=run),),

@@ -16,7 +16,7 @@ from schemas import Study
 from tasks.measures import Measure, MetricRows, ModelCheckpoint
 from tasks.memorization.counterfactual import applies, estimates
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
-from tasks.memorization.run_contrasts import Bools, halved, likelihood_ratio, reliability
+from tasks.memorization.run_contrasts import Bools, halved, jackknife, likelihood_ratio, reliability
 from tasks.statistics import Estimate, Floats, Ints
 from tasks.step import Work
 
@@ -62,7 +62,7 @@ def _groups(panel: EnsemblePanel, rows: MetricRows, of: ModelCheckpoint) -> None
             rows.add(NAME, "excess", _excess(of_members, of_phantoms, drawn), **more)
         specificity = [_specificity(c, members) for c in (columns, *again)]
         more |= {"detail": "specificity"}
-        rows.add(NAME, "mean", _estimate(specificity[0], _jackknife(specificity[1:]) ** 0.5), **more)
+        rows.add(NAME, "mean", _estimate(specificity[0], jackknife(specificity[1:]) ** 0.5), **more)
         errors = stats.t.ppf(0.975, np.maximum(columns["in_runs"] - 1, 1)) * columns["leave_group_out_se"]
         significant = np.abs(columns["leave_group_out"]) > errors
         for detail, side in (("members", members), ("phantoms", phantoms)):
@@ -93,17 +93,11 @@ def _without_some_runs(panel: EnsemblePanel) -> list[EnsemblePanel]:
     return [panel.of_runs(groups != group) for group in range(int(groups.max()) + 1 if units > 1 else 0)]
 
 
-def _jackknife(drawn: list[float]) -> float:
-    """The variance of an estimate, from those without each group of runs."""
-    n, values = len(drawn), np.array(drawn)
-    return float((n - 1) / n * ((values - values.mean()) ** 2).sum()) if n > 1 else np.nan
-
-
 def _mean(columns: Mapping[str, Floats], again: list[dict[str, Any]], detail: str, side: Bools) -> Estimate:
     values, n = columns[detail][side], int(side.sum())
     if not n:
         return Estimate(None, note="no such sequence")
-    runs = _jackknife([float(c[detail][side].mean()) for c in again])
+    runs = jackknife([float(c[detail][side].mean()) for c in again])
     errors = columns.get(f"{detail}_se", np.zeros(len(side)))[side]
     sequences = max(0.0, float(values.var(ddof=1) - (errors**2).mean()) / n) if n > 1 else 0.0
     return _estimate(float(values.mean()), (runs + sequences) ** 0.5)
@@ -115,13 +109,14 @@ def _excess(members: Estimate, phantoms: Estimate, drawn: list[float]) -> Estima
         return Estimate(None, note=members.note or "no phantom to compare with")
     errors = [e for e in (members.standard_error, phantoms.standard_error) if e is not None]
     most = sum(e**2 for e in errors) if len(errors) == 2 else np.nan
-    return _estimate(members.value - phantoms.value, max(_jackknife(drawn), most) ** 0.5)
+    return _estimate(members.value - phantoms.value, max(jackknife(drawn), most) ** 0.5)
 
 
 def _specificity(columns: Mapping[str, Floats], members: Bools) -> float:
-    """ω of a group: 1 − Σ spill / Σ M."""
-    total = float(columns["leave_group_out"][members].sum())
-    return 1 - float(columns["spill"][members].sum()) / total if total else np.nan
+    """ω of a group: 1 − Σ spill / Σ M, of those of its members that have never-trained twins."""
+    here = members & np.isfinite(columns["spill"])
+    total = float(columns["leave_group_out"][here].sum())
+    return 1 - float(columns["spill"][here].sum()) / total if total else np.nan
 
 
 def _attack(scores: Floats, inside: Bools, outside: Bools) -> tuple[float, float]:

@@ -136,7 +136,13 @@ def _decide(
     dense, duplicates = np.isin(group, ("dense", "dense_copies")), np.isin(group, ("dense", "dense_copies", "canary_copies"))
     eighth = [
         rules.t8(
-            claim, of_claim[..., duplicates], of.extracted[..., duplicates], *(v[duplicates] for v in (copies, dense, unit)), **more
+            claim,
+            of_claim[..., duplicates],
+            of.extracted[..., duplicates],
+            copies[duplicates],
+            dense[duplicates],
+            unit[duplicates],
+            **more,
         )
         for claim, of_claim in (("T8 leave-one-out", of.one_out), ("T8 leave-group-out", of.group_out))
     ]

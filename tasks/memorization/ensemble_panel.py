@@ -70,10 +70,10 @@ class EnsemblePanel:
             if not cycle:
                 continue
             here = self.assigned[:, members] > 0
-            if made := regression(values[:, members], here):
+            if made := regression(values[:, members], here, self.paired):
                 value[members], error[members] = (np.diag(of) for of in made)
             for twin in twins:
-                if made := regression(values[:, [twin]], np.column_stack([here, self.assigned[:, twin] > 0])):
+                if made := regression(values[:, [twin]], np.column_stack([here, self.assigned[:, twin] > 0]), self.paired):
                     value[twin], error[twin] = (float(of[-1, 0]) for of in made)
         return value, error
 
@@ -82,7 +82,7 @@ class EnsemblePanel:
         out = []
         for members, twins, cycle in self.families():
             if len(twins):
-                made = regression(values[:, twins], self.assigned[:, members] > 0) if cycle else None
+                made = regression(values[:, twins], self.assigned[:, members] > 0, self.paired) if cycle else None
                 out.append((members, twins, *(made or influence(values[:, twins], arms.of(members)))))
         return out
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from schemas import Study
+from schemas import Study, StudyError
 from tasks.measures import Measure, MetricRows, ModelCheckpoint
-from tasks.memorization.run_contrasts import Arms, Bools, difference
+from tasks.memorization.run_contrasts import Bools, jackknife, mean
 from tasks.statistics import Estimate, Floats, Ints
 from tasks.step import Work
 
@@ -35,43 +35,48 @@ Z, ONE_SIDED = 1.959964, 1.644854
 
 @dataclass(frozen=True)
 class Redrawn:
-    """M of the own and the drawn targets of sequences. m, error: float [sequences, draws], errors from runs; x: float [sequences,
-    draws, covariates], V and, if the study has it, the log of leverage, which is that of the inputs."""
+    """M of the own and the drawn targets of sequences, float [sequences, draws]. error: of the mean over the runs that have them;
+    what runs without a sequence add is common to all of its draws. x: float [sequences, draws, covariates], V and, if the study has
+    it, the log of leverage, which is that of the inputs."""
 
     m: Floats
     error: Floats
     x: Floats
 
-    def fit(self, draw: int, own: Bools, drawn: Bools) -> tuple[float, float]:
+    def fit(self, draw: int, tested: Bools, reference: Bools) -> tuple[float, float]:
         """(mean M of a draw beyond what is expected of the next, nats; standard deviation of the residuals), the former over the
-        sequences of `own`, the expectation from those of `drawn`; NaN for too few."""
-        x = np.pad(self.x, ((0, 0), (0, 0), (1, 0)), constant_values=1.0)
-        if drawn.sum() <= x.shape[2] + 1 or not own.any():
+        sequences that are tested, the expectation from those of the reference; NaN for too few."""
+        centred = self.x - self.x[reference, draw + 1].mean(axis=0, keepdims=True)
+        x = np.concatenate([np.ones((*self.m.shape, 1)), centred], axis=2)
+        if reference.sum() <= x.shape[2] + 1 or not tested.any():
             return np.nan, np.nan
-        y = self.m[drawn, draw + 1]
-        beta = np.linalg.lstsq(x[drawn, draw + 1], y, rcond=None)[0]
-        squares = ((y - x[drawn, draw + 1] @ beta) ** 2).sum()
-        return float((self.m[own, draw] - x[own, draw] @ beta).mean()), float(np.sqrt(squares / (len(y) - len(beta))))
+        a, y = x[reference, draw + 1], self.m[reference, draw + 1]  # sums in one order, whatever the number of threads
+        beta = np.linalg.pinv(np.einsum("ni,nj->ij", a, a)) @ np.einsum("ni,n->i", a, y)
+        expected = (x * beta).sum(axis=2)
+        squares = ((y - expected[reference, draw + 1]) ** 2).sum()
+        return float((self.m - expected)[tested, draw].mean()), float(np.sqrt(squares / (len(y) - len(beta))))
 
-    def z(self, draw: int, own: Bools, drawn: Bools) -> float:
+    def z(self, draw: int, tested: Bools, reference: Bools) -> float:
         """Mean z of a draw against the next."""
-        excess, spread = self.fit(draw, own, drawn)
+        excess, spread = self.fit(draw, tested, reference)
         return excess / spread if spread > 1e-9 else np.nan
 
-    def support(self, own: Bools, drawn: Bools) -> float:
-        """Share of the sequences of `own` whose targets have as likely drawn ones."""
-        v = np.sort(self.x[drawn, 1, 0])
-        at = np.searchsorted(v, self.x[own, 0, 0])
-        nearest = np.abs(np.stack([v[np.maximum(at - 1, 0)], v[np.minimum(at, len(v) - 1)]]) - self.x[own, 0, 0]).min(axis=0)
+    def support(self, tested: Bools, reference: Bools) -> float:
+        """Share of the tested sequences whose targets have as likely drawn ones."""
+        v = np.sort(self.x[reference, 1, 0])
+        at = np.searchsorted(v, self.x[tested, 0, 0])
+        nearest = np.abs(np.stack([v[np.maximum(at - 1, 0)], v[np.minimum(at, len(v) - 1)]]) - self.x[tested, 0, 0]).min(axis=0)
         return float((nearest <= CALIPER * v.std()).mean())
 
 
 def redrawn(log_p: Floats, copies: Ints, x: Floats) -> Redrawn:
     """From log p and copies of the targets of each draw in each run, [runs, sequences, draws]. All draws of a sequence are compared
     with the same runs without it."""
-    outside = (copies == 0).all(axis=2)
-    of = [difference(log_p[..., draw], Arms(copies[..., draw] > 0, outside)) for draw in range(log_p.shape[2])]
-    return Redrawn(np.stack([m for m, _ in of], axis=1), np.stack([error for _, error in of], axis=1), x)
+    inside, outside = copies > 0, np.broadcast_to((copies == 0).all(axis=2, keepdims=True), copies.shape)
+    centre = mean(log_p, inside)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.sqrt(mean((log_p - centre) ** 2, inside) / (inside.sum(axis=0) - 1))
+    return Redrawn(centre - mean(log_p, outside), error, x)
 
 
 def without_some_runs(log_p: Floats, copies: Ints, x: Floats, blocks: Ints) -> list[Redrawn]:
@@ -81,23 +86,18 @@ def without_some_runs(log_p: Floats, copies: Ints, x: Floats, blocks: Ints) -> l
     return [redrawn(log_p[group != g], copies[group != g], x) for g in np.unique(group)]
 
 
-def estimate(whole: Redrawn, parts: list[Redrawn], draw: int, own: Bools, drawn: Bools) -> tuple[Estimate, Estimate]:
+def estimate(whole: Redrawn, parts: list[Redrawn], draw: int, tested: Bools, reference: Bools) -> tuple[Estimate, Estimate]:
     """(mean z, mean M beyond what is expected in nats) of a draw against the next. Errors are for new runs and new sequences: a
     jackknife over groups of runs, and what one over groups of sequences has beyond what runs alone explain of it."""
-    (excess, spread), z = whole.fit(draw, own, drawn), whole.z(draw, own, drawn)
+    (excess, spread), z = whole.fit(draw, tested, reference), whole.z(draw, tested, reference)
     if not np.isfinite(z):
         return (Estimate(None, note="too few sequences or runs, or M of drawn targets does not vary"),) * 2
-    group = (np.cumsum(own | drawn) - 1) % GROUPS_OF_SEQUENCES
-    kept = [group != g for g in np.unique(group[own | drawn])]
-    sequences = _jackknife([whole.z(draw, own & some, drawn & some) for some in kept])
-    noise = sum((whole.error[side, draw + n] ** 2).mean() / side.sum() for n, side in enumerate((own, drawn))) / spread**2
-    error = (_jackknife([part.z(draw, own, drawn) for part in parts]) + max(0.0, sequences - noise)) ** 0.5
+    group = (np.cumsum(tested | reference) - 1) % GROUPS_OF_SEQUENCES
+    kept = [group != g for g in np.unique(group[tested | reference])]
+    sequences = jackknife([whole.z(draw, tested & some, reference & some) for some in kept])
+    noise = sum((whole.error[side, draw + n] ** 2).mean() / side.sum() for n, side in enumerate((tested, reference))) / spread**2
+    error = (jackknife([part.z(draw, tested, reference) for part in parts]) + max(0.0, sequences - noise)) ** 0.5
     return tuple(Estimate(v, v - Z * e, v + Z * e, standard_error=e) for v, e in ((z, error), (excess, error * spread)))  # type: ignore[return-value]
-
-
-def _jackknife(values: list[float]) -> float:
-    """The variance of an estimate, from those without each group."""
-    return (len(values) - 1) * float(np.var(values)) if len(values) > 1 else np.nan
 
 
 def why_not(differing: float, support: float, null: Estimate) -> str:
@@ -126,6 +126,8 @@ def run(work: Work, rows: MetricRows) -> None:
     )
     scores = work.frame("redrawn_scores", "run", "sequence", "draw", "copies", "log_p").filter(pl.col("sequence").is_in(names))
     scores = scores.sort("run", "sequence", "draw")
+    if scores.is_empty():
+        raise StudyError(f"model {of.model!r}: no run on redrawn targets ended; lower learning_rate in [[membership.models]]")
     log_p, copies = (scores[name].to_numpy().reshape(-1, len(names), 3) for name in ("log_p", "copies"))
     x, differing = targets["log_p"].to_numpy().reshape(-1, 3, 1), targets["differing"].to_numpy().reshape(-1, 3)
     given, leverage = "given V: there is no leverage of each sequence", _leverage(work, of.model, sequences)
@@ -134,20 +136,21 @@ def run(work: Work, rows: MetricRows) -> None:
     whole, parts = redrawn(log_p, copies, x), without_some_runs(log_p, copies, x, scores["run"].unique().sort().to_numpy() // 4)
     groups = sequences["group"].to_numpy()
     for group in sorted(set(groups.tolist())):
-        own = groups == group
-        drawn, level = own, -1.0
+        tested = groups == group
+        reference, level = tested, -1.0
         if group == CONTROL:
-            drawn, level = own | (groups == LIKE_CONTROL), float(sequences["copies"].to_numpy()[own][0])
+            reference, level = tested | (groups == LIKE_CONTROL), float(sequences["copies"].to_numpy()[tested][0])
         more: dict[str, Any] = {"of": of, "unit": "sequence", "group": group, "level": level}
-        more |= {"rows": int(own.sum()), "examples": int(own.sum())}
-        found = [estimate(whole, parts, draw, own, drawn) for draw in (0, 1)]
-        for detail, made in zip(("own", "drawn"), found, strict=True):
+        more |= {"rows": int(tested.sum()), "examples": int(tested.sum())}
+        contrasts = [estimate(whole, parts, draw, tested, reference) for draw in (0, 1)]
+        for detail, made in zip(("own", "drawn"), contrasts, strict=True):
             for statistic, value in zip(("z", "excess"), made, strict=True):
                 rows.add(NAME, statistic, value, detail=detail, note=given, **more)
-        shares = {"differing": float(differing[own, 1].mean()), "support": whole.support(own, drawn)}
-        for statistic, share in (shares | {"v_difference": float((x[own, 1] - x[own, 0]).mean())}).items():
+        differs, support = float(differing[tested, 1].mean()), whole.support(tested, reference)
+        gap = float((x[tested, 1, 0] - x[tested, 0, 0]).mean())
+        for statistic, share in (("differing", differs), ("support", support), ("v_difference", gap)):
             rows.add(NAME, statistic, Estimate(share), **more)
-        reason = why_not(*shares.values(), found[1][0])
+        reason = why_not(differs, support, contrasts[1][0])
         rows.add(NAME, "testable", Estimate(float(not reason)), note=reason, **more)
 
 
@@ -158,9 +161,9 @@ def _leverage(work: Work, model: str, sequences: pl.DataFrame) -> Floats | None:
     dampings = table["damping"].unique().sort()
     if dampings.is_empty():
         return None
-    mean = table.filter(damping=dampings[len(dampings) // 2]).group_by("sequence").agg(pl.col("gauss_newton").mean())
-    found = sequences.join(mean, on="sequence", how="left", maintain_order="left")["gauss_newton"]
-    return np.log(found.to_numpy()) if found.null_count() == 0 and float(found.min() or 0.0) > 0 else None  # type: ignore[arg-type]
+    averages = table.filter(damping=dampings[len(dampings) // 2]).group_by("sequence").agg(pl.col("gauss_newton").mean())
+    leverage = sequences.join(averages, on="sequence", how="left", maintain_order="left")["gauss_newton"]
+    return np.log(leverage.to_numpy()) if leverage.null_count() == 0 and float(leverage.min() or 0.0) > 0 else None  # type: ignore[arg-type]
 
 
 def settings(study: Study) -> dict[str, Any]:

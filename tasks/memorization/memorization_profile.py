@@ -118,15 +118,12 @@ def _profile(work: Work, rows: MetricRows, training: TrainingRun, lengths: Ints,
         offsets = table["offset"].to_numpy()[once]
         first, last = steps_of(at, offsets, window, lengths, work.settings["data_seed"], per_step)
         cohort, begun = np.searchsorted(steps, last), np.searchsorted(steps, first)
-        reasons = (
-            ("occurs more than once", len(members) - len(placed)),
-            ("the id of its document is not unique", unknown),
-            ("not trained on by the last checkpoint", int((begun == len(steps)).sum())),
-            ("trained on before the first checkpoint", int((cohort == 0).sum())),
-            ("a checkpoint falls into it", int(((begun < cohort) & (begun < len(steps))).sum())),
-        )
         kept = (begun == cohort) & (cohort > 0) & (cohort < len(steps))
-        for reason, number in (*reasons, ("kept", int(kept.sum()))):
+        reasons = {"occurs more than once": len(members) - len(placed), "the id of its document is not unique": unknown}
+        reasons |= {"not trained on by the last checkpoint": int((begun == len(steps)).sum())}
+        reasons |= {"trained on before the first checkpoint": int((cohort == 0).sum())}
+        reasons |= {"a checkpoint falls into it": int(((begun < cohort) & (begun < len(steps))).sum())}
+        for reason, number in (reasons | {"kept": int(kept.sum())}).items():
             rows.exclude("memorization_profile", f"{name}: {reason}", number, "windows", of=model)
         if not kept.any() or not len(phantoms):
             why = "no phantoms to compare with" if kept.any() else "no window is trained on once, between two checkpoints"

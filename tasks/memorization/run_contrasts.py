@@ -25,6 +25,7 @@ from tasks.statistics import Floats, Ints, spearman
 Bools = NDArray[np.bool_]
 PUBLISHED = 9  # runs with a sequence for each one without, in ten folds
 SEQUENCES_AT_ONCE = 1_000
+ENOUGH = 1.5  # independent runs for each sequence whose effect is separated from that of its twins
 LEAST_VARIANCE = 1e-12  # of log p, in LiRA: scores that do not differ say nothing
 
 
@@ -59,7 +60,7 @@ def arms_of(assigned: Ints, copies: Ints, paired: bool) -> tuple[Arms, Arms]:
     return Arms(full, none, paired), Arms(full, one_less)
 
 
-def total(values: Floats, weights: Floats | None = None) -> Floats:
+def total(values: Floats | Bools, weights: Floats | None = None) -> Floats:
     """float [sequences], or [draws, sequences]: the sum over runs, in one order: the bytes of a threaded product of matrices depend
     on the number of threads."""
     return np.asarray(values.sum(axis=0) if weights is None else np.einsum("dr,rn->dn", weights, values.astype(float)))
@@ -225,12 +226,13 @@ def _product(a: Floats, b: Floats) -> Floats:
     return np.einsum("ri,rj->ij", a, b)
 
 
-def regression(values: Floats, members: Bools) -> tuple[Floats, Floats] | None:
+def regression(values: Floats, members: Bools, paired: bool = False) -> tuple[Floats, Floats] | None:
     """(coefficients, standard errors), [members, targets], of least squares of values [runs, targets] on who is in a run,
-    [runs, members], and a constant; None where runs do not determine them."""
+    [runs, members], and a constant; None where runs, of which two complementary ones count as one, are fewer than ENOUGH times the
+    members, or do not determine them."""
     x = np.column_stack([np.ones(len(members)), members.astype(float)])
-    free = len(x) - x.shape[1]
-    if free < 1 or np.linalg.matrix_rank(x) < x.shape[1]:
+    independent, free = len(x) // (2 if paired else 1), len(x) - x.shape[1]
+    if independent < ENOUGH * members.shape[1] or free < 1 or np.linalg.matrix_rank(x) < x.shape[1]:
         return None
     inverse, values = np.linalg.inv(x.T @ x), values - values[:1]
     coefficients = inverse @ x.T @ values
@@ -258,3 +260,9 @@ def reliability(halves: Floats) -> Floats:
         r = spearman(a[defined], b[defined]) if varies else np.nan
         out.append(2 * r / (1 + abs(r)))
     return np.array(out)
+
+
+def jackknife(drawn: list[float]) -> float:
+    """The variance of an estimate, from those without each group of runs."""
+    n, values = len(drawn), np.array(drawn)
+    return float((n - 1) / n * ((values - values.mean()) ** 2).sum()) if n > 1 else np.nan

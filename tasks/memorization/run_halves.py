@@ -56,9 +56,10 @@ def half_of_runs(panel: EnsemblePanel) -> Ints:
 def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, splits: int = SPLITS) -> Halves:
     """Halve the runs at random, those with and those without weights each. frames: `leverage` and `outlierness` of the model."""
     member = np.flatnonzero(panel.member)
-    kinds, of_runs = _leverages(panel, frames)
+    kinds, leverage, sparsity = _of_runs(panel, frames)
     random, blocks = np.random.default_rng(seed), _blocks(panel)
-    kept = np.isfinite(of_runs["sparsity"] if of_runs else np.full(panel.assigned.shape, np.nan)).any(axis=1)[blocks].any(axis=1)
+    weighted = np.asarray(np.isfinite(sparsity).any(axis=1))
+    kept = np.asarray(weighted[blocks].any(axis=1))
     made: dict[str, list[list[Floats]]] = {
         name: [] for name in ("group_out", "one_out", "inside", "outside", "extracted", "leverage", "sparsity")
     }
@@ -87,10 +88,8 @@ def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, 
                 "inside": mean(log_p, group.inside),
                 "outside": mean(log_p, group.outside),
                 "extracted": beyond,
-                "leverage": np.stack(
-                    [_mean_of_runs(v[rows]) for k, v in of_runs.items() if k in kinds] or [np.full(len(single), np.nan)]
-                ),
-                "sparsity": _mean_of_runs(of_runs["sparsity"][rows]) if of_runs else np.full(len(single), np.nan),
+                "leverage": np.stack([_mean_of_runs(kind[rows]) for kind in leverage]),
+                "sparsity": _mean_of_runs(sparsity[rows]),
             }
             for name, values in made.items():
                 values[-1].append(estimates[name][..., member])
@@ -99,20 +98,19 @@ def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, 
     return Halves(kinds, **arrays)
 
 
-def _leverages(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame]) -> tuple[list[str], dict[str, Floats]]:
-    """(kinds of leverage, each kind and `sparsity` as float [runs, sequences]): of runs with all copies, else NaN."""
-    tables = [(LEVERAGES, f"{{}}, damping {damping:g}", of) for (damping,), of in sorted(frames["leverage"].group_by("damping"))]
-    place = {name: i for i, name in enumerate(panel.sequences["sequence"])}
-    row_of, out = {int(r): i for i, r in enumerate(panel.runs)}, dict[str, Floats]()
-    for columns, label, frame in [*tables, (("sparsity",), "{}", frames["outlierness"])]:
-        frame = frame.filter(pl.col("run").is_in(list(row_of)))
-        rows = frame["run"].replace_strict(row_of, return_dtype=pl.Int64).to_numpy() if len(frame) else np.empty(0, np.int64)
-        at = frame["sequence"].replace_strict(place, return_dtype=pl.Int64).to_numpy() if len(frame) else rows
-        for column in columns:
-            values = np.full(panel.assigned.shape, np.nan)
-            values[rows, at] = frame[column].to_numpy()
-            out[label.format(column)] = np.where(panel.arms[0].inside, values, np.nan)
-    return [name for name in out if name != "sparsity"], out if tables else {}
+def _of_runs(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame]) -> tuple[list[str], list[Floats], Floats]:
+    """(kinds of leverage, each as float [runs, sequences], sparsity): of runs with all copies, else NaN."""
+    place = pl.DataFrame({"sequence": panel.sequences["sequence"], "at": np.arange(len(panel.sequences))})
+    row = pl.DataFrame({"run": panel.runs.astype(np.int32), "row": np.arange(len(panel.runs))})
+
+    def array(frame: pl.DataFrame, column: str) -> Floats:
+        frame, values = frame.join(row, on="run").join(place, on="sequence"), np.full(panel.assigned.shape, np.nan)
+        values[frame["row"].to_numpy(), frame["at"].to_numpy()] = frame[column].to_numpy()
+        return np.where(panel.arms[0].inside, values, np.nan)
+
+    tables = sorted(frames["leverage"].group_by("damping")) or [((1.0,), frames["leverage"])]
+    kinds = {f"{kind}, damping {damping:g}": array(frame, kind) for (damping,), frame in tables for kind in LEVERAGES}
+    return list(kinds), list(kinds.values()), array(frames["outlierness"], "sparsity")
 
 
 def _mean_of_runs(values: Floats) -> Floats:

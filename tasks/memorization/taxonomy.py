@@ -58,8 +58,7 @@ def kinds(ids: NDArray[np.integer[Any]], texts: Sequence[str], occurrences: Ints
 
 
 def run(work: Work, rows: MetricRows) -> None:
-    """For each sample and kind: its share of the extracted windows, and the share of its windows that are extracted, next to that
-    of windows of the same kind that were never trained on; those are recited by no model."""
+    """For each sample and kind: its share of extracted windows, and its extracted share next to that of windows not trained on."""
     for windows in read_windows(work, rows, "taxonomy", "extracted", "kind"):
         exact, kind = windows.values["extracted"], windows.values["kind"]
         for sample in windows.samples():

@@ -81,8 +81,7 @@ def _r_squared(work: Work, rows: MetricRows, named: dict[str, Any], example: Int
 
 
 def explained(x: Floats, y: Floats, training: Bools, settings: Mapping[str, Any]) -> list[tuple[str, Estimate, int]]:
-    """(name, R², examples) on the training and on the test examples, each with an interval over its examples. A training draw fits
-    its own line; a test draw keeps the line, which is what it is to predict."""
+    """(name, R², examples) of training and test examples. A training draw fits its own line, a test draw keeps that of all."""
     why, results = _undefined(x, y, training), []
     slope, intercept = (0.0, 0.0) if why else np.polyfit(x[training], y[training], 1)
     for name, inside in (("train", training), ("test", ~training)):

@@ -58,8 +58,7 @@ def _counts(work: Work, rows: MetricRows, truth: pl.DataFrame) -> None:
 
 
 def planted_pairs(examples: pl.DataFrame, family: str, truth: pl.DataFrame) -> dict[int, dict[str, Any]]:
-    """The planted pair of each evaluated example, by its number: s_x is in the input, and s_y is the output. Of several, the one
-    with the longest s_x. For sums s_y may also be the output's final number."""
+    """The planted pair of each evaluated example, that of the longest s_x: in its input, and its output or its final number."""
     from tasks.text.words.analyzer import normalise
 
     by_output: dict[str, list[dict[str, Any]]] = defaultdict(list)

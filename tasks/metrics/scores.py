@@ -62,8 +62,7 @@ def main_statistic(family: str) -> str:
 
 
 def bleu_tokenizer(languages: Sequence[str]) -> str:
-    """sacreBLEU's tokenizer for translation into the last of these: 13a, but zh for Chinese. Japanese, Korean, Thai, Khmer, Lao and
-    Burmese are cut into characters: their own tokenizers need further software."""
+    """sacreBLEU's tokenizer for translation into the last of these; characters where its own tokenizers need further software."""
     target = languages[-1].lower().replace("_", "-").split("-")[0] if languages else ""
     return "zh" if target == "zh" else "char" if target in ("ja", "ko", "th", "km", "lo", "my") else "13a"
 

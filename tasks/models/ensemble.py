@@ -262,11 +262,11 @@ class _Run:
 
 def _train_in_a_stack(runs: Sequence[_Run], folder: Path) -> None:
     """Train all runs at once to their end, also those that are finished: a kill came between the ends of two."""
-    from tasks.models.stacked_training import StackedTraining
+    from tasks.models.stacked_training import StackedData, StackedTraining
 
     trainings, data = zip(*(run.begin() for run in runs), strict=True)
     stack = StackedTraining(trainings, folder)
-    stack.run(data)
+    stack.run(StackedData(data))
     for number, (run, training) in enumerate(zip(runs, trainings, strict=True)):
         run.end(training, stack.failed.get(number))
 

@@ -58,7 +58,8 @@ class Continuation:
         self.stopped = "stop string" if stopped else ""
 
 
-Texts, Begun = Sequence[tuple[str, str]], Sequence[Continuation]  # prompts with their separators
+Texts = Sequence[tuple[str, str]]  # prompts with their separators
+Begun = Sequence[Continuation]
 
 
 def cut(generated: str, separator: str, stops: Sequence[str]) -> tuple[str, bool]:

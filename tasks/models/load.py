@@ -93,8 +93,7 @@ def _tensors(path: Path) -> "Iterator[tuple[str, torch.Tensor]]":
 
 
 def count_parameters(folder: Path, name: str, weights: Sequence[Path], trust_remote_code: bool = False) -> tuple[int, int]:
-    """(all, without input and output embeddings) as they will be in memory. Tied weights count once, unless the files hold two
-    that differ: then transformers does not tie them, whatever config.json says."""
+    """(all, without embeddings) as they will be in memory: tied weights that differ in the files are not tied by transformers."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -300,8 +299,7 @@ def repeatable(device: str) -> Iterator[None]:
 
 
 def _keep_memory() -> None:
-    """Keep freed memory until the job is done (`tasks.step` returns it), so that the tensors of each layer are not mapped again:
-    40,000 page faults while a small model answers 128 questions, and next to none with this."""
+    """Keep freed memory until the job is done (`tasks.step` returns it): else a small model's 128 answers are 40,000 faults."""
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library
             libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3

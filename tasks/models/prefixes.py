@@ -98,9 +98,8 @@ def halves(sequences: Sequence[np.ndarray], tree: PrefixTree) -> list[PrefixTree
 
 
 def batches(trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int, sides: Sequence[int]) -> Batches:
-    """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets. A larger tree
-    has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those of different
-    `sides`."""
+    """Indices of trees in batches of similar length: with padding `most` tokens, `most_targets` targets; a larger tree is alone.
+    Trees without branches are apart from others, because they need no mask; so are those of different `sides`."""
     kinds = [(not tree.chain, s) for tree, s in zip(trees, sides, strict=True)]
     order = sorted(range(len(trees)), key=lambda i: (kinds[i], trees[i].length, i))
     batch: list[int] = []

@@ -84,20 +84,15 @@ def _recite(work: Work, model: LanguageModel, missed: Sequence[MissedWindow], ro
     rests = write_on(model, missed, work.settings["batch_tokens"])
     again = compare_alone(work, model, rests, [f"window {window.sequence!r}" for window in missed], rows.start)
     ids = [[*window.begun, *rest.tokens] for window, rest in zip(missed, rests, strict=True)]
-    columns = {
-        "sequence": [window.sequence for window in missed],
-        "first_miss": [window.miss - window.prefix for window in missed],
-        "ids": ids,
-        "ended": [of[-1] in model.ends for of in ids],
-        "generation": [hashlib.blake2b(np.array(of, "<i4").tobytes(), digest_size=16).hexdigest() for of in ids],
-    }
+    columns = {"sequence": [w.sequence for w in missed], "first_miss": [w.miss - w.prefix for w in missed], "ids": ids}
+    columns |= {"ended": [of[-1] in model.ends for of in ids]}
+    columns |= {"generation": [hashlib.blake2b(np.array(of, "<i4").tobytes(), digest_size=16).hexdigest() for of in ids]}
     sums = {"windows": len(rows), "extracted": len(rows) - len(missed), "computed_alone": again}
     return columns, sums | {"generated": sum(len(rest.tokens) for rest in rests)}
 
 
 def write_on(model: LanguageModel, missed: Sequence[MissedWindow], batch_tokens: int) -> list[Continuation]:
-    """What greedy decoding writes after what is known of each generation: to the length of the window, or up to a token that ends
-    the document; nothing if the first miss is such a token, or the last of the window."""
+    """What greedy decoding writes after what is known of each, up to the window's length or the end of a document, if anything."""
     answers = [Continuation("", [model.start, *w.ids[: w.prefix], *w.begun]) for w in missed]
     left = [i for i, w in enumerate(missed) if w.miss + 1 < len(w.ids) and w.likeliest not in model.ends]
     most, names = [len(missed[i].ids) - missed[i].miss - 1 for i in left], [missed[i].sequence for i in left]

@@ -1,12 +1,12 @@
-"""Step `redraw`: draws suffix targets anew, and trains further runs on them (docs/counterfactual.md, "Redrawn targets").
+"""Step `redraw`: redraws suffix targets, and trains further runs on them (docs/counterfactual.md, "Redrawn targets").
 
 Would a sequence whose targets were a matter of chance be memorized as much? The inputs stay as they are, and each target of the
 suffix is drawn from the mean p̄ of at least 32 kept runs of `ensemble` that are not trained on the sequence. Drawn targets have to
-be as likely as the sequence's own, by V, the mean of these runs' log p, and by log p̄. A token w is drawn in the place of one with
+be as likely as the sequence's own, by V, the mean of these runs' log p, and by log p̄. A token w is drawn in place of one with
 
     p̄(w) · exp(−½ Σ (running sum of the own targets − that of the drawn ones, w included)² / WIDTH²)
 
-where Σ is over both. Draw 1 is made in the place of the own targets, draw 2 by the same rule in the place of draw 1. A further run
+where Σ is over both. Draw 1 is made in place of the own targets, draw 2 by the same rule in place of draw 1. A further run
 repeats one of `membership` with other initial weights and another order. Of the two runs of a block of four that have a sequence,
 one has its own targets and one a draw, draw 1 and 2 in turn: it is out of half of the runs, with its own targets in a quarter, and
 with each draw in an eighth. Canaries with two copies have their draws once: taken for sequences with one, they must stand out.
@@ -29,12 +29,12 @@ from tasks.cost import Cost, ModelSize, Sizes, forward_flops
 from tasks.models import ensemble
 from tasks.models.ladder import device_settings, resources
 from tasks.models.training import WEIGHTS, build
+from tasks.statistics import Floats, Ints
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import below_files
 from tasks.storage.store import Part
 from tasks.text.split import seeded_hash
 
-Floats, Ints = NDArray[np.float64], NDArray[np.int64]
 WIDTH = 1.0  # nats, of both sums: with half of it, little but the own targets is left to draw where text is regular
 CONTROL = ("canary_copies", 2)  # group and copies of the sequences that have to stand out
 BYTES = 250e6  # of the distributions that are held at once
@@ -99,7 +99,7 @@ def _redrawn() -> pl.Expr:
 
 
 def draw_alike(log_mixture: Floats, log_p: Floats, targets: Ints, random: np.random.Generator) -> Ints:
-    """int [suffix]: targets drawn in the place of others. log_mixture, log_p: float [suffix, vocabulary], for each token the log of
+    """int [suffix]: targets drawn in place of others. log_mixture, log_p: float [suffix, vocabulary], for each token the log of
     the mean of the runs and the mean of their logs; the end of a document, token 0, is never drawn."""
     drawn, missing = np.empty(len(targets), np.int64), np.zeros(2)
     for at, target in enumerate(targets):
@@ -206,8 +206,8 @@ def run(work: Work) -> None:
     """Train some of the further runs, and write their scores."""
     sequences = work.frame("controlled_sequences", "sequence", "cluster", "copies", "ids", "prefix")
     prefix, drawn = int(sequences["prefix"][0]), work.frame("redrawn_targets", "sequence", "draw", "targets")
-    own = sequences.select("sequence", draw=pl.lit(0, pl.Int32), targets=pl.col("ids").list.slice(prefix))
-    rows = pl.concat([own, drawn.filter(pl.col("draw") > 0)]).join(sequences, on="sequence").sort("sequence", "draw")
+    actual = sequences.select("sequence", draw=pl.lit(0, pl.Int32), targets=pl.col("ids").list.slice(prefix))
+    rows = pl.concat([actual, drawn.filter(pl.col("draw") > 0)]).join(sequences, on="sequence").sort("sequence", "draw")
     ids = np.array([a + b for a, b in zip(rows["ids"].to_list(), rows["targets"].to_list(), strict=True)], np.int64)
     cluster, draw, copies = (rows[name].to_numpy() for name in ("cluster", "draw", "copies"))
     redrawn, runs = rows["sequence"].is_in(drawn["sequence"].unique()).to_numpy(), {}
@@ -240,7 +240,7 @@ def cost(sizes: Sizes) -> Cost:
 REDRAW = Step(
     "redraw",
     version=1,
-    about="draw the targets of suffixes anew, and train further runs in which half of those that have a sequence have drawn ones",
+    about="redraw the targets of suffixes, and train further runs in which half of those that have a sequence have drawn ones",
     reads=("controlled_sequences", "membership", "ensemble_runs", "tokenizer"),
     stages=(
         Stage(writes=(REDRAWN_TARGETS,), plan=plan_targets, run=draw_targets),

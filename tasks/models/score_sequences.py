@@ -41,7 +41,8 @@ UNRELATED_AT_ONCE = 16  # windows that share a reading of each prefix; few, so t
 CLOSE = 0.05  # margins below it are decided by rounding in half precision
 VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
-Arrays, Scores = Sequence[np.ndarray], dict[str, np.ndarray]
+Arrays = Sequence[np.ndarray]
+Scores = dict[str, np.ndarray]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -127,8 +128,7 @@ def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np
 
 # -- scoring ----------------------------------------------------------------------------------------------------------
 def score_windows(model: LanguageModel, windows: Arrays, schemes: Sequence[Scheme], batch_tokens: int) -> Scores:
-    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens]. windows: int64, all of
-    one length, so that none is padded. Raises StudyError for logits that are not finite."""
+    """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens], of equal lengths."""
     import torch
 
     length = len(windows[0])
@@ -185,15 +185,9 @@ def token_statistics(logits: "torch.Tensor", targets: "torch.Tensor", schemes: S
     best = logits.topk(2, dim=-1).values
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
-    means = (p * log_p).sum(dim=-1)
-    values = {
-        "log_probabilities": log_p.gather(-1, targets[..., None])[..., 0],
-        "likeliest": logits.argmax(dim=-1),
-        "ranks": ranks,
-        "margins": target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0]),
-        "means": means,
-        "variances": (p * (log_p - means[..., None]) ** 2).sum(dim=-1),
-    }
+    means, margins = (p * log_p).sum(dim=-1), target_logits[..., 0] - torch.where(ranks == 1, best[..., 1], best[..., 0])
+    values = {"log_probabilities": log_p.gather(-1, targets[..., None])[..., 0], "likeliest": logits.argmax(dim=-1), "ranks": ranks}
+    values |= {"margins": margins, "means": means, "variances": (p * (log_p - means[..., None]) ** 2).sum(dim=-1)}
     sampled = [scheme_log_probabilities(logits, target_logits[..., 0], ranks, **scheme) for scheme in schemes]
     columns = {name: value.cpu().numpy().astype(VALUES.get(name, np.float32)) for name, value in values.items()}
     nothing = np.empty((0, *targets.shape), np.float32)

@@ -9,9 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from schemas import StudyError
 from tasks.models.ladder import learning_rate
 from tasks.models.training import Batches, Training, optimizer
+
+
+class StackedData:
+    """What each run of a stack is trained on."""
+
+    def __init__(self, data: Sequence[Batches]) -> None:
+        self.data = data
+
+    def windows(self, step: int, batch: int, context: int) -> np.ndarray:
+        """int64 [runs, batch, context + 1]."""
+        return np.stack([of.windows(step, batch, context) for of in self.data])
 
 
 class StackedTraining(Training):
@@ -34,15 +47,15 @@ class StackedTraining(Training):
         size = self.settings["context"]
         self.mask = torch.full((1, 1, size, size), float("-inf"), device=self.device).triu(1)
 
-    def _advance(self, data: Sequence[Batches]) -> None:  # type: ignore[override] - of each run
+    def _advance(self, data: Batches) -> None:
         """One optimizer step of every run."""
         import torch
 
         rate = learning_rate(self.step, self.steps, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        rows = [torch.from_numpy(d.windows(self.step, self.settings["batch"], self.settings["context"])) for d in data]
-        given = [t.inputs_and_targets(of.to(self.device)) for t, of in zip(self.trainings, rows, strict=True)]
+        rows = torch.from_numpy(data.windows(self.step, self.settings["batch"], self.settings["context"])).to(self.device)
+        given = [training.inputs_and_targets(of) for training, of in zip(self.trainings, rows, strict=True)]
         inputs, targets = (torch.stack(of) for of in zip(*given, strict=True))
         logits = torch.func.vmap(self._logits)(self.parameters, inputs)
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")

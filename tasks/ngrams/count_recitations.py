@@ -20,7 +20,6 @@ QUERY_BYTES = 48  # of the trie, for a token of a generation
 
 
 def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
-    """One job: each distinct generation is counted once."""
     given = {"recitations": inputs["recitations"]}
     return [Job({}, {}, given, cost=10.0)] if asks_for_recitation(study) and inputs["recitations"] else []
 

@@ -8,8 +8,7 @@ window that does occur in the corpus is no phantom, and the next one takes its p
 
 Of texts that were inserted into a planted corpus, and of those drawn alike and never inserted, one window each is counted and
 chosen, from the middle: each offset but 0 is equally likely. Each copy is a document of its own, and its beginning would give it
-away: in the sample two tokens after an end of document name the text, so that a longer prefix adds nothing. From the middle, more
-text is extracted after each further token. Entropy: the bits of the characters that the suffix's tokens stand for.
+away: two tokens after an end of document name the text. Entropy: the bits of the characters that the suffix's tokens stand for.
 """
 
 from collections.abc import Iterator

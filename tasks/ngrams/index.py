@@ -232,7 +232,6 @@ class CorpusLookup(ABC):
 
     @classmethod
     def of_words(cls, store: Store, parts: Sequence[Part], vocabularies: Sequence[Part]) -> Self:
-        """Parts of words, or of their index, each with its vocabulary."""
         return cls(store, parts, [Vocabulary(store, part) for part in vocabularies])
 
     @classmethod
@@ -268,8 +267,6 @@ class CorpusLookup(ABC):
 
 
 class Scan(CorpusLookup):
-    """Reads all words, or tokens, for every query."""
-
     def occurrences(self, ngrams: Sequence[Ngram]) -> Iterator[tuple[int, int, list[Occurrences]]]:
         for number, (part, alphabet) in enumerate(self.parts):
             queries, first = [alphabet.ids(ngram) for ngram in ngrams], 0

@@ -48,9 +48,8 @@ def search_step(rewriter: RewriterOf, count: Count) -> Step:
 
 
 def search_rounds(step: Step, task: str, search: PromptSearch, source: PromptSource, corpus: Inputs) -> Rounds:
-    """The jobs of the first round, then those of the first two, and so on; each job reads the parts of all before it. All searches
-    share round 0, which asks no rewriter. How the words of `corpus` are counted is not part of a job, because an index and a scan
-    give equal counts."""
+    """The jobs of the first round, then those of the first two, and so on; each reads the parts of all before it. Round 0 asks no
+    rewriter, so searches share it. Index or scan is not part of a job, because their counts are equal."""
     jobs: list[PlannedJob] = []
     original = [search.original.instruction, search.original.template]
     for number in range(source.rounds + 1):

@@ -86,11 +86,6 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(2 + len(sizes.tasks), 1, "pages", written=written, core=core, memory=0.5e9, rates=RATES)
 
 
-REPORT = Step(
-    "report",
-    version=8,
-    about="One page with the results, the figures and what they rest on.",
-    reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
-    stages=(Stage((REPORT_FILES,), plan, run), Stage((TRACE_FILES,), trace_files.plan, trace_files.run)),
-    cost=cost,
-)
+ABOUT = "One page with the results, the figures and what they rest on."
+STAGES = (Stage((REPORT_FILES,), plan, run), Stage((TRACE_FILES,), trace_files.plan, trace_files.run))
+REPORT = Step("report", 8, ABOUT, tuple(dict.fromkeys((*READS, *trace_files.READS))), STAGES, cost=cost)

@@ -44,8 +44,7 @@ def linear_bins(x: Floats, bins: int) -> Bins:
 
 
 def quantile_bins(x: Floats, bins: int) -> Bins:
-    """Zero bin, at most `bins` bins of as equal numbers of examples as ties allow, overflow bin. Edges are counts that some example
-    has. With ties a quantile may fall on the edge before it; such bins are one."""
+    """Zero bin, at most `bins` bins of as equal numbers of examples as ties allow, overflow bin. Edges are examples' counts."""
     positive = x[x > 0]
     low, high = _range(positive)
     inside = positive[positive <= high]

@@ -24,8 +24,7 @@ MOST_ROWS = 2**28  # doubled ranks must fit 32 bits
 
 
 def draw_counts(clusters: int, draws: int, seed: int) -> Callable[[], NDArray[np.uint8] | None]:
-    """A source of bootstrap weights: each call gives up to 64 draws (draws × clusters), None at the end. The weights depend on
-    `seed` and the number of clusters only, so that two measures of the same rows share draws."""
+    """A source of bootstrap weights: up to 64 draws (draws × clusters) a call, then None; by `seed` and clusters alone."""
     batches = iter((_kept_draws if clusters * draws <= KEPT else _draws)(clusters, draws, seed))
     return lambda: next(batches, None)
 

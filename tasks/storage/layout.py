@@ -70,5 +70,4 @@ class Layout:
     dask = property(_near(".dask"))  # the files of Dask's workers
 
     def relative(self, part: Part) -> str:
-        """A part, relative to the root."""
         return self.part(part.table, part.key).removeprefix(f"{self.base}/")

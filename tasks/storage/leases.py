@@ -55,7 +55,6 @@ class Leases:
             self._remove(self._lease(key))
 
     def taken(self, key: str) -> bool:
-        """Whether another live run holds the lease of that key."""
         lease = self._read(self._lease(key))
         return lease is not None and lease.get("run") != self.run and self._holder_lives(key)
 
@@ -189,7 +188,6 @@ def started(pid: int) -> str:
 
 
 def _is_dead(pulse: dict[str, Any]) -> bool:
-    """Whether a run of this machine has certainly ended."""
     return bool(pulse.get("place")) and pulse["place"] == _place() and started(int(pulse.get("pid", 0))) != pulse.get("started")
 
 

@@ -287,7 +287,6 @@ def _connection_class() -> type:
 
 
 def _result(result: Any, contract: Contract) -> dict[str, Any]:
-    """One expectation's outcome in a few plain fields."""
     seen = result.result or {}
     raised: Any = next(iter((result.exception_info or {}).values()), {})
     message = raised.get("exception_message") if isinstance(raised, dict) else None

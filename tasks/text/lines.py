@@ -47,28 +47,24 @@ _HEAD = 264  # bytes that tell a format
 _DAMAGED = "it is damaged; compare it with its original"
 
 
-class WrongFormatError(OSError):
-    """A file is not of the format that its name says."""
-
-
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """A file's content, unpacked if its name ends in .gz or .zst. Raises WrongFormatError for any other format than text."""
+    """A file's content, unpacked if its name ends in .gz or .zst. Raises OSError for any other format than text."""
     with path.open("rb") as raw:
         head, (packed, begin) = raw.read(_HEAD), _PACKED.get(path.suffix, ("", b""))
         raw.seek(0)
         kind, remedy = _format_of(head)
         if packed and kind != packed and not begin.startswith(head):  # a beginning of it is truncated, as its reader reports
-            raise WrongFormatError(f"it is {kind or 'not packed'}, but its name ends in {path.suffix}; correct the name")
+            raise OSError(f"it is {kind or 'not packed'}, but its name ends in {path.suffix}; correct the name")
         if not packed:
             if kind:
-                raise WrongFormatError(f"it is {kind}; {remedy}")
+                raise OSError(f"it is {kind}; {remedy}")
             yield raw
             return
         content = io.BufferedReader(_Unpacked((_gunzipped if path.suffix == ".gz" else _zstd_frames)(raw), raw), 1 << 20)
         kind, remedy = _format_of(content.peek(_HEAD)[:_HEAD])
         if kind:
-            raise WrongFormatError(f"it is {packed} that contains {kind}; {remedy}")
+            raise OSError(f"it is {packed} that contains {kind}; {remedy}")
         yield content
 
 

@@ -1,6 +1,6 @@
 """`make test-faults`: seeded trials of every fault, and the table of docs/reliability.md.
 
-python -m tests.faults [--trials N] [--seed S] [--fault NAME] [--study counted|memorized] [--root DIR] [--write]
+python -m tests.faults [--trials N] [--seed S] [--fault NAME] [--study counted|memorized|trained] [--root DIR] [--write]
 """
 
 from __future__ import annotations

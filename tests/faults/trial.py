@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDIES = {name: Path(__file__).with_name(f"{name}.toml") for name in ("counted", "memorized")}
+STUDIES = {name: Path(__file__).with_name(f"{name}.toml") for name in ("counted", "memorized", "trained")}
 MARK = "TASKGRAM_TRIAL"
 PATIENCE = 1200.0  # for a run on a machine that does much else
 SECONDS_TO_VANISH = 20.0

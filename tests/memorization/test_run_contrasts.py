@@ -208,6 +208,17 @@ def test_influence_and_regression_recover_what_one_sequence_does_to_others() -> 
     assert regression(y, np.repeat(members[:, :1] > 0, 2, axis=1)) is None, "two that are always together"
 
 
+def test_a_family_that_runs_hardly_determine_has_no_regression() -> None:
+    """32 complementary pairs and 32 members: a regression fits the noise of all pairs, which the sums of pairs do not show."""
+    members = paired(np.ones(32, np.int64), 64, 0)
+    y = 5.0 * members + np.random.default_rng(0).normal(0, 5, (64, 1))
+    arms = Arms(members > 0, members == 0, True)
+    assert regression(y, members > 0, paired=True) is None
+    alone = regression(y[:, :1], members > 0)
+    assert alone is not None and alone[1][0] > 3 * difference(y, arms)[1][0]
+    assert regression(y, members[:, :20] > 0, paired=True) is not None
+
+
 def test_reliability_rises_with_the_spread_of_m_and_with_runs() -> None:
     ones = np.ones(150, np.int64)
 

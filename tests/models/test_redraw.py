@@ -39,7 +39,7 @@ def test_drawn_targets_are_as_likely_as_the_own_ones() -> None:
         assert (drawn > 0).all(), "the end of a document is never drawn"
         off.append([of[at, drawn].sum() - of[at, own].sum() for of in (mixture, log_p)])
         differing.append((drawn != own).mean())
-    assert np.abs(off).max() < 5 * WIDTH and (np.abs(np.mean(off, axis=0)) < 1.5 * WIDTH).all()
+    assert np.abs(off).max() < 5 * WIDTH and np.abs(np.mean(off, axis=0)).max() < 1.5 * WIDTH
     assert np.mean(differing) > 0.9
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.models.ensemble import RunData, ScoredTraining
 from tasks.models.load import repeatable
-from tasks.models.stacked_training import StackedTraining
+from tasks.models.stacked_training import StackedData, StackedTraining
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = np.random.default_rng(0).integers(1, 65, (24, 8))
@@ -47,7 +47,7 @@ def test_a_stack_is_a_loop_over_its_runs(tmp_path: Path) -> None:
         training.run(rows)
     stacked, data = trainings(tmp_path / "stack")
     stack = StackedTraining(stacked, tmp_path / "stack")
-    stack.run(data)
+    stack.run(StackedData(data))
     assert not stack.failed
     for run in range(3):
         assert stacked[run].losses.numpy() == pytest.approx(alone[run].losses.numpy(), abs=1e-5)
@@ -66,18 +66,18 @@ def test_a_killed_stack_resumes_to_the_same_bytes(killed_at: int, tmp_path: Path
             return super().windows(step, batch, context)
 
     whole, data = trainings(tmp_path / "whole")
-    StackedTraining(whole, tmp_path / "whole").run(data)
+    StackedTraining(whole, tmp_path / "whole").run(StackedData(data))
     for attempt in range(2):
         again, data = trainings(tmp_path / "again", save_every=0)
         if not attempt:
             data[2].__class__ = Killed
             with pytest.raises(InterruptedError):
-                StackedTraining(again, tmp_path / "again").run(data)
+                StackedTraining(again, tmp_path / "again").run(StackedData(data))
             continue
         stack = StackedTraining(again, tmp_path / "again")
         stack._resume()
         assert stack.step == killed_at, "it began again"
-        stack.run(data)
+        stack.run(StackedData(data))
     for run in range(3):
         assert (scores(tmp_path / "again", run) == scores(tmp_path / "whole", run)).all()
         assert (again[run].losses == whole[run].losses).all()
@@ -87,12 +87,12 @@ def test_a_run_that_diverges_changes_no_other(tmp_path: Path) -> None:
     import torch
 
     whole, data = trainings(tmp_path / "whole")
-    StackedTraining(whole, tmp_path / "whole").run(data)
+    StackedTraining(whole, tmp_path / "whole").run(StackedData(data))
     broken, data = trainings(tmp_path / "broken")
     with torch.no_grad():
         next(iter(broken[0].parameters.values())).fill_(float("nan"))
     stack = StackedTraining(broken, tmp_path / "broken")
-    stack.run(data)
+    stack.run(StackedData(data))
     assert list(stack.failed) == [0] and "run 0: the loss is not finite at step 1" in str(stack.failed[0]).replace("'", "")
     assert not list((tmp_path / "broken" / "0").glob("scores-*"))
     for run in (1, 2):

@@ -19,8 +19,7 @@ from tasks.corpus.planted.lexicon import Lexicon
 from tasks.corpus.planted.phrases import LANGUAGES, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.planted_sequences import Copies, inserted_texts, planted_sequences
-from tasks.corpus.planted.recall import Recall
-from tasks.corpus.planted.rules import RuleFacts
+from tasks.corpus.planted.recall import Recall, RuleFacts
 from tasks.corpus.planted.statements import Statements
 from tasks.corpus.planted.sums import Sums
 

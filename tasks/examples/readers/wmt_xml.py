@@ -79,5 +79,4 @@ def _items(document: Any, source: str, target: str, settings: ReadSettings, rows
 
 
 def _numbered(element: Any) -> dict[str, str]:
-    """The segments of a <src> or <ref> by their number."""
     return {s.get("id", str(i)): " ".join("".join(s.itertext()).split()) for i, s in enumerate(element.iter("seg"), 1)}

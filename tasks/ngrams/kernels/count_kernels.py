@@ -15,8 +15,7 @@ A single order whose n-grams fit in 64 bits is counted faster: a plain sort of t
 documents, but they follow from the repetitions: documents = occurrences − repetitions within a document. A small table per
 document finds the repetitions, and their sorted list is merged with the sorted list of all n-grams.
 
-A suffix is a position of the corpus with the ids that follow it, up to the longest order N and the document's end. A part writes
-its suffixes into buckets by a hash of their first two ids, several ids per 64-bit number. A bucket is read in ranges of first ids.
+A part writes its suffixes into buckets by a hash of their first two ids, several ids per 64-bit number:
 
     a b a c   N = 3   →   bucket of (a, b): a b a      bucket of (b, a): b a c      bucket of (a, c): a c ·
 """

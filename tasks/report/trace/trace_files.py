@@ -29,7 +29,8 @@ CHUNK = 100  # examples in a chunk
 CHUNKS_AT_ONCE = 5
 DOCUMENTS_SHOWN = 5  # of a pair
 FIRST_WORDS, FIRST_ANSWER = 100, 40  # code points of input and output in the index, for the search
-Gammas, Example = Mapping[int, float], dict[str, Any]
+Gammas = Mapping[int, float]
+Example = dict[str, Any]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:

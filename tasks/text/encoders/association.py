@@ -101,7 +101,6 @@ def fit_association(settings: Settings, examples: Sequence[tuple[str, str]]) -> 
 
 
 def _units(words: Sequence[str]) -> list[str]:
-    """The words, and the adjacent pairs."""
     return [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]
 
 

@@ -110,8 +110,6 @@ def mining_pairs(examples: pa.Table, family: str, whole_answer: bool) -> list[tu
 # the same n-grams give the same bytes. In another order, or with another batch size, they agree to about 1e-6.
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """A loaded model, with the prefixes it expects before texts."""
-
     model: Any
     name: str
     prefixes: Mapping[Side, str]

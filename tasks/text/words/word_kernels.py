@@ -73,7 +73,6 @@ def _end_of_run(data, at, end, classes):
 
 @njit(cache=True)
 def _end_of(data, at, end, classes, bit):
-    """The end of a run of code points of a class."""
     while at < end:
         code, width = _code_point(data, at)
         if not classes[code] & bit:
