@@ -44,7 +44,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         ("checks", "What could mislead", drawn("checks")),
         ("truth", "Compared with the planted truth", truth(data, drawn("truth"))),
         ("measures", "All measures", measures(data)),
-        ("study", "Corpus, tasks and models", _study(data)),
+        ("study", "Corpus and models" if data.without_tasks else "Corpus, tasks and models", _study(data)),
         ("corpus", "N-gram counts and training", drawn("corpus")),
         ("left-out", "What was left out", left_out(data)),
         ("contamination", "Test text in the corpus", contaminated(data)),
