@@ -1,4 +1,4 @@
-"""python -m benchmarks [--quick | --compile | --profile | --table | --check] [--rows NAME,…] [--sizes 1M,10M] [--machine LABEL]
+"""python -m benchmarks [--quick | --compile | --table | --check] [--rows NAME,…] [--sizes 1M,10M] [--machine LABEL]
 
 Measures, and writes benchmarks/results.json row by row and the tables of docs/benchmarks.md from it. A record stays until its row
 is measured again on the same processor, so that rows can be run one at a time. --quick writes nothing, and exits with 1 if answers
@@ -6,8 +6,6 @@ differ or a ratio is below half its bar.
 """
 
 import argparse
-import cProfile
-import pstats
 import sys
 import tempfile
 import time
@@ -21,7 +19,7 @@ from benchmarks.rows import QUANTITIES, ROWS
 from benchmarks.side import OURS, ROOT
 from benchmarks.timing import measure
 
-QUICK_RUNS, SHOWN, SECONDS = 2, 10, 4.0  # runs of --quick; functions that --profile shows, and seconds of each row
+QUICK_RUNS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.check:
         return _check(options.machine or records.processor())
-    if options.profile:
-        _profile(names, corpora)
-        return 0
     if options.quick:
         return _quick(names, corpora)
     if options.compile:
         for name in names:
             records.write(_compile_time(name, corpora, options.machine))
     elif not options.table:
-        _all(names, _sizes(options.sizes), corpora, options.machine)
+        sizes = {int(float(s.strip().upper().removesuffix("M")) * 1_000_000) for s in options.sizes.split(",") if s.strip()}
+        for name, case in ((row, case) for row in names for case in ROWS[row].cases):
+            if not sizes or case["tokens"] in sizes:
+                records.write(_run(name, case, ROWS[name].runs, corpora, options.machine))
     table.write(label=options.machine)
     return 0
 
@@ -55,9 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--sizes", default="", metavar="1M,…", help="only the cases with this number of tokens")
     parser.add_argument("--compile", action="store_true", help="how long numba compiles the kernels of a row, with an empty cache")
-    parser.add_argument(
-        "--profile", action="store_true", help="where our side spends its time; under py-spy record --native also in kernels"
-    )
     parser.add_argument("--table", action="store_true", help="only write the tables of docs/benchmarks.md again")
     parser.add_argument("--check", action="store_true", help="name the rows that are older than their code; 1 if there are any")
     parser.add_argument("--machine", default="", metavar="LABEL", help="what to call this processor, if not by its model")
@@ -67,23 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sizes(text: str) -> set[int]:
-    return {int(float(s.strip().upper().removesuffix("M")) * 1_000_000) for s in text.split(",") if s.strip()}
-
-
 def _run(name: str, case: Mapping[str, Any], runs: int, corpora: Corpora, label: str = "") -> list[records.Record]:
     sides = [OURS, *(p for p in case["bars"] if p not in QUANTITIES)]
     made = records.make_records(name, case, measure(name, sides, case, runs, corpora), corpora.source, label)
     for record in made:
         print(table.line(record), flush=True)
     return made
-
-
-def _all(names: Sequence[str], sizes: set[int], corpora: Corpora, label: str) -> None:
-    for name in names:
-        for case in ROWS[name].cases:
-            if not sizes or case["tokens"] in sizes:
-                records.write(_run(name, case, ROWS[name].runs, corpora, label))
 
 
 def _check(label: str) -> int:
@@ -107,11 +91,11 @@ def _quick(names: Sequence[str], corpora: Corpora) -> int:
         print(f"below half the bar, or wrong: {line}")
     judged = [r for r in made if r["reached"] is not None]
     missing = sorted({r["peer"] for r in made if records.is_missing(r)})
-    print(
-        f"bench-quick: {sum(r['reached'] for r in judged)} of {len(judged)} bars reached, "
-        f"{sum(r['equal'] is True for r in made)} answers equal, {len(failures)} failures"
-        f"{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - started:.0f} s"
+    reached, equal = sum(r["reached"] for r in judged), sum(r["equal"] is True for r in made)
+    ended = (
+        f"{len(failures)} failures{', not installed: ' + ', '.join(missing) if missing else ''}, {time.monotonic() - started:.0f} s"
     )
+    print(f"bench-quick: {reached} of {len(judged)} bars reached, {equal} answers equal, {ended}")
     return 1 if failures else 0
 
 
@@ -132,26 +116,6 @@ def _compile_time(name: str, corpora: Corpora, label: str) -> list[records.Recor
     made = {"row": records.COMPILED, "peer": "", "version": "", "figure": name, "sizes": {"row": name}, "unit": "s"}
     judged = {"ratio": seconds, "figures": {}, "at_most": True, "equal": None, "note": ""}
     return [made | judged | records.about(name, corpora.source, label)]
-
-
-def _profile(names: Sequence[str], corpora: Corpora) -> None:
-    """Print the functions that some seconds of each row take most of, at its smallest size, warm, in this process."""
-    for name in names:
-        row = ROWS[name]
-        if row.quick is None:
-            continue
-        side = row.sides[OURS](corpora, row.quick)
-        side.work(side.fresh())
-        profiler, began = cProfile.Profile(), time.perf_counter()
-        while time.perf_counter() - began < SECONDS:
-            made = side.fresh()
-            profiler.runcall(side.work, made)
-        for close in side.close:
-            close()
-        stats: Any = pstats.Stats(profiler)
-        print(f"\n== {name}: {row.work}")
-        for (file, _, function), (_, _, seconds, _, _) in sorted(stats.stats.items(), key=lambda kv: -kv[1][2])[:SHOWN]:
-            print(f"  {seconds / stats.total_tt:6.1%}  {function}  ({Path(file).name})", flush=True)
 
 
 if __name__ == "__main__":

@@ -286,12 +286,8 @@ def _killed(process: subprocess.Popen[bytes], folder: Path) -> bool:
     while process.poll() is None:
         time.sleep(0.1)
         lines = _log(folder)
-        if (
-            lines
-            and lines[-1].get("step") == "count"
-            and lines[-1].get("stage") == 2
-            and not any("killed" in line for line in lines)
-        ):
+        last = lines[-1] if lines else {}
+        if (last.get("step"), last.get("stage")) == ("count", 2) and not any("killed" in line for line in lines):
             process.kill()
             process.wait()
     if process.returncode not in (0, -signal.SIGKILL):

@@ -104,10 +104,7 @@ class ByHand:
         from transformers import AutoModelForCausalLM
 
         folder, result = Path(self.study.root) / self.study.table("models")["path"][0], {}
-        network, tokenizer = (
-            AutoModelForCausalLM.from_pretrained(folder).eval(),
-            Tokenizer.from_file(str(folder / "tokenizer.json")),
-        )
+        network, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), Tokenizer.from_file(f"{folder}/tokenizer.json")
         for span in self.spans.iter_rows(named=True):
             example = self.examples[span["example"]]
             before = example["prompt"] + example["separator"]

@@ -257,8 +257,7 @@ def ngrams(stream: Stream, count: int, n: int) -> np.ndarray:
 
 
 def pairs(stream: Stream, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]). As in a study, an example has n-grams on
-    each side, here two, and all four pairs across are counted."""
+    """Distinct n-grams of n = 1..5 (ids, offsets), and pairs of them (int64 [count, 2]): of two on each side, all four."""
     ids, offsets = stream
     random, examples, longest = np.random.default_rng(SEED), -(-count // 4), 5
     first = places(stream, examples, longest, 1)

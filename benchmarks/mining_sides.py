@@ -139,14 +139,11 @@ def association(corpora: Corpora, case: Case) -> BenchmarkSide:
             tables[part.table] = (part,)
         return dict(store.footer(job.parts(stage)[0])["sums"])
 
-    for earlier in (EXTRACT, EMBED, ALIGN):
-        if earlier.name == step.name:
-            break
+    for earlier in (EXTRACT, EMBED)[: 1 + (step is ALIGN)]:
         run(earlier)
     of = ("candidates",) if step is ALIGN else ("input_ngrams", "output_ngrams")
-    return BenchmarkSide(
-        lambda _: run(step), lambda sums: int(sum(sums[name] for name in of)), lambda _: {}, close=(folders.close,)
-    )
+    close = (folders.close,)
+    return BenchmarkSide(lambda _: run(step), lambda sums: int(sum(sums[n] for n in of)), lambda _: {}, close=close)
 
 
 # -- alignment ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ document's first token before it, and does its own tokenising and batching.
 
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _ours(corpora: Corpora, kind: str = BYTE_LEVEL) -> Any:
     return load(SavedModel(_folder(corpora, kind)), "random")
 
 
-def score_choices(corpora: Corpora, case: Case) -> BenchmarkSide:
+def choose(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The step's own functions, from texts to log-probabilities of every token."""
     from tasks.models.load import repeatable
     from tasks.models.model_inputs import requests
@@ -101,7 +101,7 @@ def _chosen(scores: np.ndarray) -> Arrays:
     return {"scores": scores, "options": scores.reshape(-1, 4).argmax(1)}
 
 
-def answer_questions(corpora: Corpora, case: Case) -> BenchmarkSide:
+def respond(corpora: Corpora, case: Case) -> BenchmarkSide:
     from tasks.models.generate import generate
     from tasks.models.load import repeatable
 
@@ -149,7 +149,7 @@ def _generator(corpora: Corpora) -> tuple[Any, Callable[[str], list[str]], Any]:
     return generator, lambda text: [END, *tokenizer.encode(text, add_special_tokens=False).tokens], tokenizer
 
 
-def score_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
+def choose_by_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`score_batch`."""
     (generator, tokens, _), queries = _generator(corpora), choices(corpora, case)
 
@@ -161,7 +161,7 @@ def score_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(work, len(queries))
 
 
-def answer_with_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
+def respond_by_ctranslate2(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`generate_batch`, greedily."""
     (generator, tokens, tokenizer), queries = _generator(corpora), questions(corpora, case)
     how = {"max_length": NEW, "include_prompt_in_result": False, "max_batch_size": ANSWERED}
@@ -198,7 +198,7 @@ def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
     return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
 
 
-def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
+def choose_by_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`loglikelihood`."""
     model, queries = harness(_folder(corpora), SCORED), choices(corpora, case)
     requests = instances("loglikelihood", list(queries))
@@ -209,7 +209,7 @@ def score_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     return BenchmarkSide(work, len(queries))
 
 
-def answer_with_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
+def respond_by_harness(corpora: Corpora, case: Case) -> BenchmarkSide:
     """`generate_until`, greedily."""
     model, queries = harness(_folder(corpora), ANSWERED), questions(corpora, case)
     how = {"until": [STOP], "max_gen_toks": NEW, "do_sample": False}
@@ -309,8 +309,5 @@ def harness_windows(corpora: Corpora, case: Case) -> BenchmarkSide:
     """The part of `loglikelihood` that follows tokenising."""
     model, ids = harness(_folder(corpora, BYTE_FALLBACK), ANSWERED), _windows(corpora, case)[: case["peers"]]
     requests = [(("", str(i)), [0], window) for i, window in enumerate(ids.tolist())]
-    return BenchmarkSide(
-        lambda _: model._loglikelihood_tokens(requests, disable_tqdm=True),
-        len(ids),
-        lambda result: np.array([score for score, _ in result]) / WINDOW,
-    )
+    work = partial(model._loglikelihood_tokens, requests, disable_tqdm=True)
+    return BenchmarkSide(lambda _: work(), len(ids), lambda result: np.array([score for score, _ in result]) / WINDOW)

@@ -14,17 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import (
-    billion_sides,
-    count_sides,
-    index_sides,
-    measure_sides,
-    mining_sides,
-    model_sides,
-    report_sides,
-    run_sides,
-    text_sides,
-)
+from benchmarks import billion_sides, count_sides, index_sides, measure_sides, mining_sides, model_sides, run_sides, text_sides
 from benchmarks.corpora import Corpora
 from benchmarks.side import OURS, Arrays, BenchmarkSide, Case
 
@@ -114,11 +104,12 @@ def _number(text: str) -> Any:
 
 
 def row(work: str, cases: str, sides: Mapping[str, Callable[[Corpora, Case], BenchmarkSide]], **more: Any) -> BenchmarkRow:
-    """A row from the text of its cases, in which "quick …", "runs 3" and "within 1e-9" are the row's fields of these names."""
-    names, parts = ("quick ", "runs ", "within "), cases.split("; ")
+    """A row from the text of its cases, in which "quick …", "runs 3", "within 1e-9" and "items pairs" are the row's fields."""
+    names, parts = ("quick ", "runs ", "within ", "items "), cases.split("; ")
     named, at = dict(p.split(" ", 1) for p in parts if p.startswith(names)), [p for p in parts if not p.startswith(names)]
     quick, more = _case(named["quick"]) if "quick" in named else None, more | {"within": float(named.get("within", 0))}
-    return BenchmarkRow(work, sides, tuple(map(_case, at)), quick, runs=int(named.get("runs", 5)), **more)
+    items, runs = named.get("items", "tokens"), int(named.get("runs", 5))
+    return BenchmarkRow(work, sides, tuple(map(_case, at)), quick, items, runs=runs, **more)
 
 
 TOKENISERS = {OURS: text_sides.tokeniser, "tokenizers": text_sides.tokenizers, "fastokens": text_sides.fastokens}
@@ -135,9 +126,8 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "words": row(
         "word analysis",
-        "1M: polars; 10M: polars 5; 100M; quick 250k: polars",
+        "1M: polars; 10M: polars 5; 100M; quick 250k: polars; items words",
         {OURS: text_sides.analyzer, "polars": text_sides.polars_words},
-        items="words",
     ),
     "order": row(
         "one order, n = 4, counted",
@@ -166,25 +156,22 @@ ROWS: dict[str, BenchmarkRow] = {
         "batched counts, n = 5",
         "1M queries=10k n=5 peers=10k: tokengrams; 10M queries=10k n=5 peers=10k: tokengrams 4, numpy; 10M queries=1k n=5; "
         "10M queries=100k n=5: numpy 1; 10M queries=1M n=5: numpy; 30M queries=10k n=5; "
-        "quick 500k queries=10k n=5 peers=2k: tokengrams 4, numpy",
+        "quick 500k queries=10k n=5 peers=2k: tokengrams 4, numpy; items questions",
         {OURS: index_sides.counts, "tokengrams": index_sides.tokengrams_counts, "numpy": index_sides.hashed_counts},
-        items="questions",
     ),
     "infinigram": row(
         "∞-gram probability, 63-token context, batched",
         "1M queries=10k peers=1k: infini-gram; 10M queries=10k peers=1k: infini-gram 100; 10M queries=100k; 30M queries=10k; "
-        "quick 500k queries=10k peers=300: infini-gram 100",
+        "quick 500k queries=10k peers=300: infini-gram 100; items questions",
         {OURS: index_sides.infinigrams, "infini-gram": index_sides.infinigram_probabilities},
-        items="questions",
         agree=nearly_equal_infinigrams,
     ),
     "pairs": row(
         "exact document pairs, in one pass, from queries to counts",
         "1M queries=1M; 10M queries=1k: speed; 10M queries=100k: polars + pyroaring, speed; "
         "10M queries=1M: polars + pyroaring 12, speed 5; 20M queries=1M: speed 5; 100M queries=1M: speed; "
-        "quick 500k queries=10k: polars + pyroaring, speed 5; runs 3",
+        "quick 500k queries=10k: polars + pyroaring, speed 5; runs 3; items pairs",
         {OURS: index_sides.document_pairs, ROARING: index_sides.roaring_pairs},
-        items="pairs",
     ),
     "workers": row(
         "2 workers against 1, words and all orders 1..8",
@@ -194,75 +181,58 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "embed": row(
         "distinct n-grams embedded by all-MiniLM-L6-v2",
-        "ngrams=4k: onnxruntime 0.95; quick ngrams=200: onnxruntime; runs 3; within 1e-5",
+        "ngrams=4k: onnxruntime 0.95; quick ngrams=200: onnxruntime; runs 3; within 1e-5; items n-grams",
         {OURS: mining_sides.embedding, "onnxruntime": mining_sides.onnxruntime},
-        items="n-grams",
     ),
     "embed-association": row(
         "distinct n-grams embedded by `association`, from table to table",
-        "sentences=4k step=embed; sentences=20k step=embed: memory 2; runs 1",
+        "sentences=4k step=embed; sentences=20k step=embed: memory 2; runs 1; items n-grams",
         {OURS: mining_sides.association},
-        items="n-grams",
     ),
     "align": row(
         "pairs of n-grams compared",
         "examples=400 inputs=50 outputs=40 dimensions=384: numpy 1.5; "
-        "quick examples=60 inputs=50 outputs=40 dimensions=384: numpy; runs 3; within 1e-5",
+        "quick examples=60 inputs=50 outputs=40 dimensions=384: numpy; runs 3; within 1e-5; items pairs",
         {OURS: mining_sides.alignment, "numpy": mining_sides.numpy_products},
-        items="pairs",
     ),
     "align-association": row(
         "task-grams of n = 1, 2, 3 mined, from table to table",
-        "sentences=4k step=align; sentences=20k step=align: memory 2.5; runs 1",
+        "sentences=4k step=align; sentences=20k step=align: memory 2.5; runs 1; items pairs",
         {OURS: mining_sides.association},
-        items="pairs",
     ),
     "scoring": row(
         "options of multiple choice scored by a 4 × 256 GPT-NeoX, Pythia's vocabulary",
-        "250k queries=400: ctranslate2 5, lm_eval 5; quick 250k queries=16: ctranslate2, lm_eval; runs 3; within 1e-4",
-        {
-            OURS: model_sides.score_choices,
-            "ctranslate2": model_sides.score_with_ctranslate2,
-            "lm_eval": model_sides.score_with_harness,
-        },
-        items="options",
+        "250k queries=400: ctranslate2 5, lm_eval 5; quick 250k queries=16: ctranslate2, lm_eval; "
+        "runs 3; within 1e-4; items options",
+        {OURS: model_sides.choose, "ctranslate2": model_sides.choose_by_ctranslate2, "lm_eval": model_sides.choose_by_harness},
     ),
     "generation": row(
         "questions answered greedily by the same network, 24 tokens",
-        "250k queries=128: ctranslate2 1.5, lm_eval 1.5; quick 250k queries=8: ctranslate2, lm_eval; runs 3",
-        {
-            OURS: model_sides.answer_questions,
-            "ctranslate2": model_sides.answer_with_ctranslate2,
-            "lm_eval": model_sides.answer_with_harness,
-        },
-        items="questions",
+        "250k queries=128: ctranslate2 1.5, lm_eval 1.5; quick 250k queries=8: ctranslate2, lm_eval; runs 3; items questions",
+        {OURS: model_sides.respond, "ctranslate2": model_sides.respond_by_ctranslate2, "lm_eval": model_sides.respond_by_harness},
     ),
     "extraction": row(
         "exact extraction of windows of 32 + 32 tokens, for each length of the prefix; 4 × 256 GPT-NeoX, vocabulary of 4,096",
         "1M windows=2k prefixes=32 peers=64: transformers generate 10; "
         "1M windows=2k prefixes=1 peers=64: transformers generate without cache 10; "
-        "quick 250k windows=64 prefixes=32 peers=16: transformers generate 10; runs 1",
+        "quick 250k windows=64 prefixes=32 peers=16: transformers generate 10; runs 1; items prefixes",
         {OURS: model_sides.extract, CACHED: model_sides.generate(True), UNCACHED: model_sides.generate(False)},
-        items="prefixes",
     ),
     "windows": row(
         "log p of the tokens of such windows",
-        "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval; runs 1; within 1e-4",
+        "1M windows=2k peers=400: lm_eval 1; quick 250k windows=64 peers=16: lm_eval; runs 1; within 1e-4; items windows",
         {OURS: model_sides.score_token_windows, "lm_eval": model_sides.harness_windows},
-        items="windows",
     ),
     "report": row(
         "the report of a study of four tasks: page, and every figure as SVG, PDF and CSV",
-        "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20; runs 1",
-        {OURS: report_sides.report},
-        items="rows of metrics",
+        "examples=10k models=9: seconds 20; quick examples=500 models=3: seconds 20; runs 1; items rows of metrics",
+        {OURS: measure_sides.report},
     ),
     "bootstrap": row(
         "Spearman of whole examples resampled 2,000 times",
         "rows=100k draws=2k peers=20: numpy 6; rows=1M draws=2k peers=10: numpy 6, memory 1; "
-        "quick rows=50k draws=500 peers=20: numpy 6; runs 3; within 1e-9",
+        "quick rows=50k draws=500 peers=20: numpy 6; runs 3; within 1e-9; items draws",
         {OURS: measure_sides.bootstrap, "numpy": measure_sides.numpy_weights},
-        items="draws",
     ),
     "counterfactual": row(
         "counterfactual estimates of 64 runs, with 1,000 draws of the runs",
@@ -274,16 +244,15 @@ ROWS: dict[str, BenchmarkRow] = {
     "near-copies": row(
         "clusters of windows of 64 tokens with a Jaccard similarity of .8 of their 5-grams",
         "windows=200k tokens_each=64 peers=10k: datasketch 20; windows=1M tokens_each=64 peers=10k: datasketch 20, memory 2; "
-        "quick windows=20k tokens_each=64 peers=1k: datasketch 20; runs 3",
+        "quick windows=20k tokens_each=64 peers=1k: datasketch 20; runs 3; items windows",
         {OURS: measure_sides.near_copies, "datasketch": measure_sides.minhash},
-        items="windows",
         agree=measure_sides.same_but_for_misses,
     ),
     "edit-distances": row(
         "edit distances of 50 × 1,000 pairs of 100 tokens",
-        "pairs=50k tokens_each=100 peers=1k: Python loop 100; quick pairs=5k tokens_each=100 peers=200: Python loop 100; runs 3",
+        "pairs=50k tokens_each=100 peers=1k: Python loop 100; "
+        "quick pairs=5k tokens_each=100 peers=200: Python loop 100; runs 3; items pairs",
         {OURS: measure_sides.edit_distances, "Python loop": measure_sides.python_loop},
-        items="pairs",
     ),
     "billion": row(
         "all that is counted in a corpus, from its file on", "10M; 100M; 1000M: memory 2; runs 0", {OURS: billion_sides.billion}
@@ -293,16 +262,14 @@ ROWS: dict[str, BenchmarkRow] = {
     ),
     "waits": row(
         "a command from its start to its end: the finished sample again, two new prompts for it, a study with mistakes",
-        "command=again: seconds 5; command=prompts: seconds 20; command=refused: seconds 2; runs 3",
+        "command=again: seconds 5; command=prompts: seconds 20; command=refused: seconds 2; runs 3; items commands",
         {OURS: run_sides.waiting},
-        items="commands",
         by="wall_seconds",
     ),
     "partitions": row(
         "one step of many small parts, on two workers, with a Prefect server",
-        "parts=10k: overhead 60, server 1; quick parts=500: overhead 60, server 1; runs 1",
+        "parts=10k: overhead 60, server 1; quick parts=500: overhead 60, server 1; runs 1; items parts",
         {OURS: run_sides.partitions},
-        items="parts",
     ),
 }
 

@@ -63,8 +63,7 @@ def orchestration(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
 
 
 def partitions(corpora: Corpora, case: Mapping[str, Any]) -> BenchmarkSide:
-    """One step of many parts, each from a file of three short lines, on two workers, while the Prefect server gets requests like
-    those of its web page."""
+    """One step of many parts, of three short lines each, on two workers, while the server is asked as its web page asks it."""
     kept = Folders()
     home = kept()
     folders, empty = _studies(MANY.format(home=home))

@@ -80,7 +80,9 @@ def page(every: Sequence[Record], processor: str) -> str:
     machines, corpora = (", ".join(sorted({r[k] for r in records})) for k in ("machine", "corpus"))
     where = machines if machines.startswith(processor) else f"{processor} ({machines})"
     head = [f"Processor: {where}. Corpus: {corpora}.", ""]
-    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_at_scale(records), *_compiling(records)])
+    seconds = ", ".join(f"{r['figure']} {r['ratio']:.1f} s" for r in records if r["row"] not in ROWS)
+    compiling = ["### Compile time", "", f"Once, with an empty cache; not included above: {seconds}.", ""] if seconds else []
+    return "\n".join([*head, *_bars(every, processor), *_growth(records), *_at_scale(records), *compiling])
 
 
 def _bars(every: Sequence[Record], processor: str) -> list[str]:
@@ -147,11 +149,6 @@ def _at_scale(records: Sequence[Record]) -> list[str]:
         lines.append(f"| {' | '.join([step, *figures])} |")
     kept, spilled = (number(measured[-1][f"{name}_bytes"] / measured[-1]["tokens"]) for name in ("kept", "spilled"))
     return [*lines, "", f"{number(hours)} core-hours for 300 G; {kept} bytes a token are kept, and {spilled} are spilled.", ""]
-
-
-def _compiling(records: Sequence[Record]) -> list[str]:
-    seconds = ", ".join(f"{r['figure']} {r['ratio']:.1f} s" for r in records if r["row"] not in ROWS)
-    return ["### Compile time", "", f"Once, with an empty cache; not included above: {seconds}.", ""] if seconds else []
 
 
 def render(text: str, every: Sequence[Record], processor: str) -> str:

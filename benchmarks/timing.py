@@ -138,10 +138,8 @@ def measure(
     finally:
         for process in processes.values():
             process.close()
-    return {
-        side: Timing(problem=problems[side]) if side in problems else _summary(processes[side].ready, results[side])
-        for side in sides
-    }
+    ended = {side: Timing(problem=why) for side, why in problems.items()}
+    return {side: ended.get(side) or _summary(processes[side].ready, results[side]) for side in sides}
 
 
 def _summary(ready: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Timing:

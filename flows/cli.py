@@ -105,8 +105,7 @@ def command() -> None:
 
 
 def _exit_quietly() -> None:
-    """Exit after everything else has been cleaned up. A normal shutdown takes seconds more, and prints complaints of DuckDB's
-    binding about reference counts."""
+    """Exit after everything else has been cleaned up: a normal shutdown takes seconds more, and DuckDB's binding complains."""
     code = _exit_code[0] if _exit_code else None
     try:
         if sys.stdout is not None:  # closed before the start by `>&-`

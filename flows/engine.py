@@ -15,8 +15,10 @@ from schemas import CONTRACTS, StudyError
 from tasks.cluster.submission import Finished
 from tasks.step import PlannedJob, run_job
 from tasks.storage.disk import not_written
-from tasks.storage.leftovers import sweep
+from tasks.storage.leases import sweep
 from tasks.storage.store import Part, Store, fingerprint
+
+Jobs = list[PlannedJob]
 
 
 class Reports(NamedTuple):
@@ -127,7 +129,7 @@ class _Costs:
         return time.monotonic() - self.first
 
 
-def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forced: bool, verify: bool) -> list[PlannedJob]:
+def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forced: bool, verify: bool) -> Jobs:
     """Jobs with a part that is missing or damaged, the most expensive first. entries: manifest entries of each table's parts."""
 
     def is_there(job: PlannedJob) -> bool:
@@ -136,11 +138,8 @@ def _missing(store: Store, stage: PlannedStage, entries: Mapping[str, Any], forc
     return sorted((job for job in stage.jobs if forced or not is_there(job)), key=lambda job: -job.job.cost)
 
 
-def _run_jobs(
-    todo: list[PlannedJob], stage: PlannedStage, session: Session, name: str, reports: Reports, spent: _Costs
-) -> dict[str, dict[str, Any]]:
-    """Run the jobs that no other run computes, then wait for the others'; returns what each job of this run cost. Every part that
-    can finish does, then the first failures are raised together."""
+def _run_jobs(todo: Jobs, stage: PlannedStage, session: Session, name: str, reports: Reports, spent: _Costs) -> dict[str, Any]:
+    """Run the jobs that no other run computes, then wait for the others'; returns what each cost. Raises failures at the end."""
     reports.progress(len(stage.jobs) - len(todo), len(stage.jobs))
     costs: dict[str, dict[str, Any]] = {}
     failures: list[tuple[PlannedJob, str]] = []

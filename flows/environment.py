@@ -68,8 +68,7 @@ def isolated(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_proxies_aside() -> None:
-    """Take the user's proxies from the environment until `use_own_server`: Prefect reads them as it starts. Nor does anything else
-    use a proxy to reach this machine."""
+    """Set the user's proxies aside until `use_own_server`: Prefect reads them as it starts. No proxy leads to this machine."""
     names = [name for name in os.environ if name.lower().endswith("_proxy") and name.lower() != "no_proxy"]
     os.environ[PROXIES] = json.dumps({name: os.environ.pop(name) for name in names})
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")

@@ -42,8 +42,7 @@ class PlannedStep:
 
 
 def lay_out(steps: Sequence[Step], study: Study) -> list[PlannedStep]:
-    """Plan all steps that the study has, each on the planned parts of those before it. Raises StudyError where the study cannot be
-    planned (a file that is not there, say)."""
+    """Plan all steps of the study, each on the planned parts of those before it. StudyError where it cannot be planned."""
     plans = list(lay_out_what_can_be(steps, study).values())
     if reason := next((plan for plan in plans if isinstance(plan, str)), None):
         raise StudyError(reason)

@@ -90,7 +90,9 @@ def study(
             for number, line in enumerate(rejected(store, planned)):
                 terminal.line(f"  {'' if number else planned.step.name:<{WIDTH}} {line}")
         if "report" in chosen and not failures:
-            _link(report_link(root, publish(plan, session), settings.name), settings.name)
+            page = report_link(root, publish(plan, session), settings.name)
+            with suppress(httpx.HTTPError):  # a server that has gone away is no error
+                create_link_artifact(link=page, link_text=f"Report of {settings.name}", key=key(settings.name, "report-page"))
     finally:
         terminal.close()
         session.close()
@@ -127,17 +129,11 @@ def run_all(plan: list[PlannedStep], chosen: set[str], session: Session, termina
 
 
 def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post: Post, failures: dict[str, str]) -> Any:
-    """One step as a Prefect task without parameters, so that Prefect neither copies nor hashes the plan. A failure puts its message
-    into `failures`; Prefect's state keeps the traceback."""
-    name = planned.step.name
+    """One step as a Prefect task without parameters, which Prefect would copy and hash. Its failure is put into `failures`."""
+    name, about = planned.step.name, planned.step.about
+    of_run = f"{session.study.name}/{name}/{planned.fingerprint[:8]}"
 
-    @task(
-        name=name,
-        task_run_name=f"{session.study.name}/{name}/{planned.fingerprint[:8]}",
-        description=planned.step.about,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
+    @task(name=name, task_run_name=of_run, description=about, cache_policy=NO_CACHE, persist_result=False)
     def step() -> State[Any]:
         watch = Watch(planned, session, post)
 
@@ -159,9 +155,3 @@ def _step_task(planned: PlannedStep, session: Session, terminal: Terminal, post:
         return Completed(name="Skipped" if outcome.state == "skipped" else "Completed", message=f"{outcome.rows} rows")
 
     return step
-
-
-def _link(page: str, study: str) -> None:
-    """Show the report's address in the UI; a server that has gone away is no error."""
-    with suppress(httpx.HTTPError):
-        create_link_artifact(link=page, link_text=f"Report of {study}", key=key(study, "report-page"))

@@ -16,8 +16,7 @@ from flows.study_records import mark_void, record
 from schemas import Study, StudyError
 from tasks.cluster.cluster import Cluster
 from tasks.step import Step
-from tasks.storage.leases import Leases
-from tasks.storage.leftovers import sweep, sweep_small_files
+from tasks.storage.leases import Leases, sweep, sweep_small_files
 from tasks.storage.store import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -89,8 +88,7 @@ class Session:
         self._failed.append(models)
 
     def without_failed_models(self) -> Study | None:
-        """The study without the models whose parts failed since this was last asked; None if more failed than some models, or
-        all of them."""
+        """The study without the models that failed since this was last asked; None if all did, or more than models."""
         failed, self._failed = self._failed, []
         if self._stopped.is_set() or not failed or not all(failed):
             return None

@@ -70,8 +70,7 @@ def report_link(root: str, page: str, study: str) -> str:
 
 
 def publish_report(plan: list[PlannedStep], store: Store, study: str) -> str:
-    """Copy the newest report to `reports/<study>`; returns the page. On a local root the whole report appears at once; on a remote
-    root the page is copied last. The caller holds a lease."""
+    """Copy the newest report to `reports/<study>`, the page last; returns the page. The caller holds a lease."""
     outputs = next(p for p in plan if p.step.name == "report").outputs
     sources = [store.fetched(part) for parts in outputs.values() for part in parts]
     target = store.layout.report(study)

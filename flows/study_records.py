@@ -40,8 +40,7 @@ def recorded_steps(store: Store, study: str) -> dict[str, dict[str, Any]]:
 
 
 def kept(store: Store) -> set[tuple[str, str]]:
-    """(table, key of a part or fingerprint) of everything that some study under this root records. Raises StudyError for a record
-    that cannot be read: what it kept is not known."""
+    """(table, key of a part or fingerprint) of all that studies here record. StudyError for a record that cannot be read."""
     entries: set[tuple[str, str]] = set()
     folders = store.listed(store.layout.studies, ".steps")
     for path in (path for folder in folders for path in store.listed(folder, ".json")):

@@ -42,8 +42,7 @@ class Balance:
 
 @dataclass(frozen=True)
 class Contract:
-    """All that holds for one table. `key` names the columns each part is sorted by; a part is strictly increasing in them, so that
-    they are unique in it."""
+    """All that holds for one table. `key`: the columns in which each part is sorted, strictly increasing, and so unique."""
 
     name: str
     description: str

@@ -37,22 +37,21 @@ class Rate(float):
         return (f"{self.source} ({self:g} {self.unit})",) if self.guess and used else ()
 
 
+TOKEN = Rate(4.3, "bytes of text in a token", "GPT-NeoX's tokenizer on English; other text gives less", guess=True)
 RATES = {
     "core": Rate(35e9, "FLOP/s of a core", f"{DEBIAN}: training models of 0.2 to 1.3 M parameters"),
     "core, large": Rate(35e9, "FLOP/s of a core", "as for small models; large matrices reach more", guess=True),
     "gpu": Rate(0.3, "of the data sheet's FLOP/s", "what forward passes usually reach", guess=True),
     "part": Rate(0.25, "s for each part: start, Parquet, hashing", DEBIAN),
     "step": Rate(1.5, "s for each step: Prefect, checks, manifests", "docs/benchmarks.md: end to end"),
-    "bytes of text in a token": Rate(
-        4.3, "bytes of text in a token", "GPT-NeoX's tokenizer on English; other text gives less", guess=True
-    ),
+    "bytes of text in a token": TOKEN,
     "bytes of text in a token, small": Rate(3.04, "bytes of text in a token", f"{DEBIAN}, vocabulary 4,096"),
     "bytes of text in a word": Rate(6.8, "bytes of text in a word", DEBIAN),
     "bytes of documents": Rate(0.36, "bytes stored for a byte of text", DEBIAN),
     "bytes of words": Rate(2.1, "bytes stored for a word, its vocabulary included", DEBIAN),
     "bytes of tokens": Rate(1.21, "bytes stored for a token", DEBIAN),
 }
-TOKEN, WORD = RATES["bytes of text in a token"], RATES["bytes of text in a word"]
+WORD = RATES["bytes of text in a word"]
 OTHER_PAIRS = "pairs of other tasks and encoders than the debian study's"
 
 
@@ -109,7 +108,6 @@ class CorpusSize:
 
     @property
     def many_parts(self) -> tuple[str, ...]:
-        """The guess of a step that adds up partial results of every part."""
         return ("partial results of more parts than the debian study's ten",) if self.parts > 100 else ()
 
 
@@ -130,7 +128,6 @@ class TaskSize:
 
     @property
     def prompt_bytes(self) -> float:
-        """Bytes of a prompt, its worked examples included."""
         typical = TYPICAL_TASKS[self.family]
         return self.length * (typical.prompt + self.shots * (typical.prompt + typical.output))
 
@@ -140,7 +137,6 @@ class TaskSize:
 
     @property
     def pairs(self) -> float:
-        """Mined pairs, at the lowest γ of the debian study."""
         return self.mined * self.length**2 * sum(TYPICAL_TASKS[self.family].pairs[min(n, 3) - 1] for n in self.orders)
 
     @property
@@ -264,12 +260,10 @@ class Cost:
     rates: Mapping[str, Rate] = field(default_factory=dict)
 
     def in_parts(self, parts: int) -> "Cost":
-        """The same work in `parts` parts, with the overhead of each."""
         longest = (self.longest or self.core / parts) + RATES["part"] if parts else 0.0
         return replace(self, parts=parts, core=self.core + parts * RATES["part"], longest=longest)
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both, one after the other."""
         sums = (getattr(self, n) + getattr(other, n) for n in ("parts", "work", "read", "written", "core", "gpu"))
         parts, work, read, written, core, gpu = sums
         longest, memory = max(self.longest, other.longest), max(self.memory, other.memory)

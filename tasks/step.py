@@ -93,7 +93,6 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Its labels for users, or "all"."""
         return shown(self.labels) or "all"
 
     @property
@@ -185,7 +184,6 @@ class Work:
         return pl.DataFrame(self.read(table, *columns))
 
     def batches(self, part: Part, *columns: str, rows: int = 1024) -> Iterator[pa.RecordBatch]:
-        """One part in pieces, for what does not fit in memory."""
         yield from self.store.open(part, mapped=False).iter_batches(batch_size=rows, columns=list(columns) or None)
 
     def count(self, part: Part) -> int:

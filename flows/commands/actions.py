@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     first = not recorded_steps(Store(options.root), settings.name)
     if first and server.process is not None:  # it has many tables to check, and loading takes as long as the server's start
-        from tasks.storage.expectations import load
+        from tasks.storage.validation import load
 
         load()
     # SIGTERM ends a run as Ctrl-C does, with its workers and server; Prefect's own handler passes the signal on to this one
@@ -132,7 +132,7 @@ def words(options: argparse.Namespace) -> None:
 
 
 def trace(options: argparse.Namespace) -> None:
-    from flows.commands import example_trace, sequence_trace
+    from flows.commands import example_trace, run_trace, sequence_trace
     from flows.commands.trace_choice import trace
     from schemas import StudyError
 
@@ -141,6 +141,8 @@ def trace(options: argparse.Namespace) -> None:
     traced = trace(options.study, options.root, options.example)
     if options.json:
         _print_json(traced)
+    elif "twins" in traced:  # of a controlled corpus
+        run_trace.show(traced)
     elif "sequence" in traced:
         sequence_trace.show(traced, documents=options.documents)
     else:
@@ -162,12 +164,11 @@ def prompts(options: argparse.Namespace) -> None:
     from tasks.storage.store import Store
 
     lay_out_run(settings, Store(options.root))
-    from flows.commands.prompts import ask, ask_in_flow
-    from flows.environment import SERVER_NAMED
+    from flows.commands.prompts import ask
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     repeat = shlex.join(["taskgram", *sys.argv[1:]])
-    answer = (ask_in_flow if os.environ.get(SERVER_NAMED) else ask)(options.study, options.root, question, options.workers, repeat)
+    answer = ask(options.study, options.root, question, options.workers, repeat)
     _print_json(answer) if options.json else _print(show(answer))
 
 

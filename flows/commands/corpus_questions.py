@@ -17,8 +17,7 @@ from schemas import NGRAM_INDEX, StudyError, load_study
 from tasks.corpus.encode import TOKENIZER, TOKENS, WORDS
 from tasks.corpus.ingest import IDS, INGEST
 from tasks.corpus.planted.plant import PLANT
-from tasks.ngrams.index import INDEX
-from tasks.ngrams.lookup import CorpusLookup, DocumentMatch, Index, Scan
+from tasks.ngrams.index import INDEX, CorpusLookup, DocumentMatch, Index, Scan
 from tasks.step import parts_of
 from tasks.storage.store import Part, Store
 from tasks.text.display import excerpt_around, mark_spans, printable
@@ -61,8 +60,7 @@ def count(study: str, root: str, given: Sequence[str], documents: int) -> dict[s
 
 
 def open_corpus(store: Store, plan: Mapping[str, PlannedStep], phrases: int | None = None) -> CorpusLookup:
-    """The index of a study's words if it is finished, else the words themselves; these also where a scan for so few phrases is done
-    before the index's kernels are loaded."""
+    """The index of the words if it is finished; the words where a scan for so few phrases is done before its kernels are loaded."""
     words, index = parts_of(plan["words"].outputs), plan["index"]
     if index.outputs["ngram_index"] and is_finished(store, index):
         shards = store.read(index.outputs["ngram_index"], NGRAM_INDEX.schema, ["words"])

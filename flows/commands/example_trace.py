@@ -24,30 +24,24 @@ COLOURS = {1: (BLUE, PLAIN), 2: (ORANGE, PLAIN), 3: (BOLD, PLAIN)}
 QUOTES = {1: ("«", "»"), 2: ("‹", "›"), 3: ("«‹", "›»")}
 
 
-def _of_task(tables: Mapping[str, Sequence[Part]], task: str) -> dict[str, list[Part]]:
-    return {t: [p for p in parts if p.labels.get("task", task) == task and not p.variant] for t, parts in tables.items()}
-
-
-def _gammas(store: Store, tables: Mapping[str, Sequence[Part]], task: Task) -> dict[int, float]:
-    spread = pl.DataFrame(store.read(tables["similarities"], CONTRACTS["similarities"].schema)) if task.has_percentiles else None
-    gammas = resolved({str(n): task.gamma_at(n) for n in task.orders}, spread, task.lowest_gamma, task.name)
-    return {int(n): gamma for n, gamma in gammas.items()}
-
-
 # -- what is known of it ---------------------------------------------------------------------------------------------
 def describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, name: str) -> Row:
     """Everything about one example. `tables`: those of all tasks."""
-    tables = _of_task(tables, task.name)
-    gammas = _gammas(store, tables, task)
+    of_task = {
+        t: [p for p in parts if p.labels.get("task", task.name) == task.name and not p.variant] for t, parts in tables.items()
+    }
+    spread = pl.DataFrame(store.read(of_task["similarities"], CONTRACTS["similarities"].schema)) if task.has_percentiles else None
+    resolves = resolved({str(n): task.gamma_at(n) for n in task.orders}, spread, task.lowest_gamma, task.name)
+    gammas = {int(n): gamma for n, gamma in resolves.items()}
 
     def rows(table: str) -> pl.DataFrame:
-        parts = tables[table] if table not in OF_MODELS else last_checkpoints(tables[table])
+        parts = of_task[table] if table not in OF_MODELS else last_checkpoints(of_task[table])
         return pl.DataFrame(store.read_between(parts, CONTRACTS[table].schema, "example", name, name))
 
     example = next(r for r in rows("examples").to_dicts() if r["split"] == "evaluate")
     spans, pairs = shown_spans(rows("evidence_spans")).to_dicts(), shown_pairs(rows("evidence_pairs"), gammas).to_dicts()
     likely, answers = shown_scores(rows("evidence_scores"), gammas).to_dicts(), rows("evidence_answers").to_dicts()
-    models = store.read(tables["models"], CONTRACTS["models"].schema).to_pylist()
+    models = store.read(of_task["models"], CONTRACTS["models"].schema).to_pylist()
     sizes = {(r["model"], r["checkpoint"]): r["parameters"] for r in models}
     shown = ("model", "checkpoint", "text", "statistic", "value", "note")
     answers = [{k: a[k] for k in shown} | {"parameters": sizes.get((a["model"], a["checkpoint"]))} for a in answers]
@@ -57,7 +51,7 @@ def describe(store: Store, tables: Mapping[str, Sequence[Part]], task: Task, nam
     for r in likely:
         score = {k: r[k] for k in ("model", "checkpoint", "log_probability", "delta", "other_inputs")}
         by_output.setdefault((r["order"], r["ngram"]), []).append(score)
-    documents = _documents(store, tables["pair_documents"], {(p["input_ngram"], p["output_ngram"]) for p in pairs})
+    documents = _documents(store, of_task["pair_documents"], {(p["input_ngram"], p["output_ngram"]) for p in pairs})
     texts = {k: example[k] for k in ("group", "input", "output", "aliases", "options", "prompt")}
     described = [_pair(p, by_span, by_output, documents) for p in pairs]
     of_models = {"models": answers, "ngrams": [_ngram(s, by_output) for s in spans], "pairs": described}

@@ -1,7 +1,7 @@
 """Which prompt consists of the corpus's own words, which does not, and how models do with both (docs/method.md §12).
 
 All of it is steps of derived studies, which differ from the study in the task's prompt alone: what the study has finished under
-the task's own prompt is not done again, and no model is trained twice. Knows nothing of Prefect; `prompts.py` makes a flow of it.
+the task's own prompt is not done again, and no model is trained twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from tasks.models.generate import generate
 from tasks.models.ladder import checkpoints, inference_settings, parts_with
 from tasks.models.load import open_checkpoint, repeatable
 from tasks.models.sampling import Sampling
-from tasks.ngrams.lookup import CorpusLookup, Index
+from tasks.ngrams.index import CorpusLookup, Index
 from tasks.prompts.candidate import TaskPrompt
 from tasks.prompts.choose import EVALUATE, PromptSource, list_source, read_trace, scores_job, search_rounds, search_step
 from tasks.prompts.optimise import Candidate, PromptSearch, Rewrite, best
@@ -111,8 +111,7 @@ def choose(question: PromptQuestion, session: PromptSession, run: Run) -> dict[s
 
 
 def _is_quick(session: PromptSession, original: Study, others: int) -> bool:
-    """Whether models will be done with other prompts before workers have started and imported torch, judged by the seconds that the
-    task's own prompt took them."""
+    """Whether models, as slow as with the task's own prompt, will be done before workers have started and imported torch."""
     if session.cluster.remote or original.scoring.device != "cpu":
         return False
     plan, seconds = {p.step.name: p for p in lay_out(STEPS_FOR_PROMPTS, original)}, 0.0
@@ -134,8 +133,7 @@ def _bring(step: str, session: Session, run: Run) -> dict[str, PlannedStep]:
 
 # -- the search --------------------------------------------------------------------------------------------------------
 def _search(question: PromptQuestion, home: Study, original: TaskPrompt, session: PromptSession, run: Run) -> SearchResult:
-    """All rounds: what was proposed, the tables that hold it, and whether counts come from the index or from a scan. Rounds run in
-    this process, which holds the index and at most one model."""
+    """All rounds, in this process: what was proposed, the tables that hold it, and whether counts come from the index or a scan."""
     words = _bring("words", session.of(home), run)
     corpus, inputs = open_corpus(session.store, words), parts_of(words["words"].outputs)
     file = question.candidates
@@ -171,8 +169,8 @@ def _model_source(question: PromptQuestion, home: Study, session: PromptSession,
     parts = _bring("models", session.of(study), run)["models"].outputs["models"]
     settings = {"rewriter": "model", "seed": question.seed, **SAMPLING, **inference_settings(study, model)}
     labels = {"model": model.name, "checkpoint": str(checkpoints(model)[-1])}
-    inputs = {"models": parts_with(parts, model=model.name)}
-    return PromptSource(_model_rewriter, question.rounds, question.per_round, settings, labels, inputs)
+    job = Job(labels, settings, {"models": parts_with(parts, model=model.name)})
+    return PromptSource(_model_rewriter, question.rounds, question.per_round, job)
 
 
 def _model_rewriter(work: Work) -> Rewrite:

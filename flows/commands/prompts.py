@@ -1,12 +1,11 @@
-"""`taskgram prompts`: as a Prefect flow on a server that PREFECT_API_URL names, else in this process alone, which is faster. A
-question is asked once and waited for, so without a server that somebody watches it needs none."""
+"""`taskgram prompts`, in this process, without Prefect: a question is asked once and waited for."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from flows.commands.prompt_choice import PromptSession, Run, choose
+from flows.commands.prompt_choice import PromptSession, choose
 from flows.engine import Reports, run_step
 from flows.plan import PlannedStep, upstream
 from flows.session import STEPS_AT_ONCE, Session
@@ -19,43 +18,17 @@ from tasks.prompts.question import PromptQuestion
 from tasks.storage.store import Store
 
 
-def ask(
-    study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str, run: Run | None = None
-) -> dict[str, Any]:
-    """Choose the prompts with the most and the least of the corpus in them, and evaluate both; without Prefect, unless `run` is a
-    flow's. question: the fields of `PromptQuestion` besides the study; repeat: the command that asks it again."""
+def ask(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
+    """Choose the prompts with the most and the least of the corpus in them, and evaluate both. question: the fields of
+    `PromptQuestion` besides the study; repeat: the command that asks it again."""
     settings, store, terminal = load_study(study_path(study)), Store(root), Terminal(show_skipped=False)
     settings = settings if workers is None else settings.with_workers(workers)
     session = PromptSession(settings, study, store, Cluster.of(settings, store), repeat=repeat)
     try:
-        return choose(PromptQuestion(settings, **question), session, run or partial(_run_steps, terminal))
+        return choose(PromptQuestion(settings, **question), session, partial(_run_steps, terminal))
     finally:
         terminal.close()
         session.close()
-
-
-def ask_in_flow(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
-    """The same as a flow, which the server shows. Import Prefect's settings first (`flows.environment.prepare`)."""
-    from prefect import flow
-
-    from flows.prefect_log import Post
-    from flows.run import run_all
-
-    @flow(name="prompts", flow_run_name="{study}/{question[task]}", persist_result=False)
-    def prompts(study: str, root: str, question: dict[str, Any], workers: int | None, repeat: str) -> dict[str, Any]:
-        terminal, post = Terminal(show_skipped=False), Post()
-
-        def run(planned: Sequence[PlannedStep], session: Session) -> None:
-            if failures := run_all(list(planned), {p.step.name for p in planned}, session, terminal, post):
-                raise StudyError("\n".join(failures))
-
-        try:
-            return ask(study, root, question, workers, repeat, run)
-        finally:
-            terminal.close()
-            post.close()
-
-    return prompts(study, root, question, workers, repeat)
 
 
 def _run_steps(terminal: Terminal, planned: Sequence[PlannedStep], session: Session) -> None:
@@ -65,8 +38,8 @@ def _run_steps(terminal: Terminal, planned: Sequence[PlannedStep], session: Sess
     def run(step: PlannedStep, waits: list[Future[None]]) -> None:
         for before in waits:
             before.result()
-        name = step.step.name
-        terminal.finished(run_step(step, session, Reports(lambda done, total: terminal.progress(name, done, total))))
+        progress = partial(terminal.progress, step.step.name)
+        terminal.finished(run_step(step, session, Reports(progress)))
 
     with ThreadPoolExecutor(1 if session.cluster.inline else STEPS_AT_ONCE) as pool:
         try:
@@ -78,8 +51,7 @@ def _run_steps(terminal: Terminal, planned: Sequence[PlannedStep], session: Sess
             session.stop()
             pool.shutdown(cancel_futures=True)
             raise
-    for error in errors:
-        if not isinstance(error, StudyError):
-            raise error
+    if unexpected := [error for error in errors if not isinstance(error, StudyError)]:
+        raise unexpected[0]
     if errors:
         raise StudyError("\n".join(dict.fromkeys(map(str, errors))))

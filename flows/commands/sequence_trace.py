@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.corpus_questions import read_document
 from schemas import CONTRACTS
-from tasks.ngrams.lookup import CorpusLookup, Index, Scan
+from tasks.ngrams.index import CorpusLookup, Index, Scan
 from tasks.storage.store import Part, Store
 from tasks.text.bpe.tokenizer import load_tokenizer
 from tasks.text.display import excerpt_around, one_line
@@ -86,13 +86,11 @@ def _finite(value: Any) -> Any:
 
 
 # -- where it occurs -------------------------------------------------------------------------------------------------
-def _excerpts(
-    store: Store, documents: Sequence[Part], corpus: CorpusLookup, tokenizer: Any, ids: Sequence[int], limit: int
-) -> Iterator[Row]:
+def _excerpts(store: Store, parts: Sequence[Part], corpus: CorpusLookup, reader: Any, ids: list[int], most: int) -> Iterator[Row]:
     """The first documents that contain these tokens, with the text around them."""
-    for match in corpus.documents(ids, limit):
-        document, first = read_document(store, documents[match.part], match.document), match.words[0]
-        places = tokenizer.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
+    for match in corpus.ask([ids], most).places:
+        document, first = read_document(store, parts[match.part], match.document), match.words[0]
+        places = reader.encode(document["text"], add_special_tokens=False).offsets[first : first + len(ids)]
         text, (span,) = excerpt_around(document["text"], [(places[0][0], places[-1][1])])
         yield {"source": document["source"], "id": document["id"], "offset": first, "text": text, "start": span[0], "end": span[1]}
 
@@ -105,7 +103,9 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
 
     terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = console or Console(highlight=False, width=None if terminal else WIDE)
-    console.print(Text(window["sequence"], style="bold"), Text(_about(window)))
+    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
+    about = f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens"
+    console.print(Text(window["sequence"], style="bold"), Text(one_line(about)))
     console.print()
     beginning, rest = (one_line(text) for text in window["text"])
     console.print(Text.assemble("  ", (beginning, "blue"), (" | ", "dim"), (rest, "bold")))
@@ -127,11 +127,6 @@ def show(window: Row, *, documents: int = 1, console: Console | None = None) -> 
         console.print(table)
 
 
-def _about(window: Row) -> str:
-    kind, place = f"{window['group']}, " if window["group"] else "", f"{window['source']} {window['document']}"
-    return one_line(f"{kind}{window['split']} of the sample {window['sample']}; {place}, after {window['offset']:,} tokens")
-
-
 def _counts(window: Row) -> Iterator[str]:
 
     def occurs(what: str, kind: str) -> str:
@@ -146,7 +141,7 @@ def _counts(window: Row) -> Iterator[str]:
         yield f"entropy of the suffix: {window['entropy']:.1f} bits"
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
     """A plain table whose first column is text and whose others are numbers."""
     from rich import box
     from rich.table import Table
@@ -162,7 +157,7 @@ def _summary(window: Row) -> Table:
     """A line per model and checkpoint: how much of the suffix it gives, and what it says instead."""
     from rich.text import Text
 
-    table, length = _table("model", "step", "suffix log p", "right"), len(window["ids"]) - window["prefix"]
+    table, length = plain_table("model", "step", "suffix log p", "right"), len(window["ids"]) - window["prefix"]
     table.add_column("given the prefix, greedy decoding")
     for m in window["models"]:
         says, style = ("gives the suffix", "green") if m["first_miss"] is None else (_miss(window, m), "")
@@ -195,7 +190,7 @@ def _tokens(window: Row, models: Sequence[Row]) -> Table:
         log_p, rank, margin = m["log_probabilities"][at], m["ranks"][at], m["margins"][at]
         return Text(f"{log_p:.2f} {rank:>5,} {margin:+6.1f}".replace("-", "−"), "green" if rank == 1 else "")
 
-    table = _table("token", *(f"{one_line(m['model'])} {m['checkpoint']:,}\nlog p  rank margin" for m in models))
+    table = plain_table("token", *(f"{one_line(m['model'])} {m['checkpoint']:,}\nlog p  rank margin" for m in models))
     for at, token in enumerate(window["tokens"], 1):
         table.add_row(Text(f"{at:>3} {_dotted(token)}"), *(cell(m, at - 1) for m in models), end_section=at == window["prefix"])
     return table
@@ -206,13 +201,13 @@ def _measures(models: Sequence[Row]) -> Table:
     from rich.text import Text
 
     every = {k: v for m in models for k, v in m["measures"].items() if v is not None}
-    table = _table("measure", *(f"{one_line(m['model'])} {m['checkpoint']:,}" for m in models))
+    table = plain_table("measure", *(f"{one_line(m['model'])} {m['checkpoint']:,}" for m in models))
     for name in (name for name, value in every.items() if not isinstance(value, list)):
-        table.add_row(name.replace("_", " "), *(Text(_written(m["measures"].get(name))) for m in models))
+        table.add_row(name.replace("_", " "), *(Text(written(m["measures"].get(name))) for m in models))
     return table
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "–", True: "yes", False: "no"}[value]
     return one_line(value) if isinstance(value, str) else f"{value:.4g}".replace("-", "−")

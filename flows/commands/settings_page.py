@@ -42,23 +42,17 @@ COLUMNS = "| setting | type | unit | default | example | meaning | reruns |\n|--
 
 def bases() -> list[dict[str, Any]]:
     """Small studies in which every setting but those of LIKE can be tried: of files, of a sentence encoder, planted, with runs."""
-    files: dict[str, Any] = {
-        "name": "s",
-        "corpus": {"sources": [{"name": "c", "files": ["corpus.jsonl"], "held_out": "halves"}]},
-        "splits": {"halves": {}, "pages": {"pattern": "(.)"}},
-        "encoder": {"model": "a/b", "revision": COMMIT},
-        "tasks": [{"name": name, "family": "qa", **_FILES} for name in ("q", "facts")]
-        + [{"name": "c", "family": "multiple_choice", **_FILES}]
-        + [{"name": "t", "family": "translation", **_FILES, "languages": ["de", "en"]}],
-        "models": [
-            {"name": "a", "pretrain": {"tokens": 40_000, "inject": [{"windows": 16, "repetitions": 2}]}},
-            {"name": "b", "hub": "a/b", "revision": COMMIT},
-        ],
-        "variants": [{"name": "v", "stop_words": "none"}, {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}],
-        "counting": {"index": True},
-        "memorization": {"sampling": [{"top_k": 40}]},
-        "cluster": {"cluster_class": "a.B", "workers": 1},
-    }
+    source, inject = {"name": "c", "files": ["corpus.jsonl"], "held_out": "halves"}, [{"windows": 16, "repetitions": 2}]
+    files: dict[str, Any] = {"name": "s", "corpus": {"sources": [source]}, "splits": {"halves": {}, "pages": {"pattern": "(.)"}}}
+    families = (("q", "qa"), ("facts", "qa"), ("c", "multiple_choice"), ("t", "translation"))
+    files["tasks"] = [{"name": name, "family": family, **_FILES} for name, family in families]
+    files["tasks"][-1]["languages"] = ["de", "en"]
+    other_encoder = {"name": "w", "encoder": {"kind": "association", "dimensions": 64}}
+    hub = {"name": "b", "hub": "a/b", "revision": COMMIT}
+    files["models"] = [{"name": "a", "pretrain": {"tokens": 40_000, "inject": inject}}, hub]
+    files |= {"encoder": {"model": "a/b", "revision": COMMIT}, "variants": [{"name": "v", "stop_words": "none"}, other_encoder]}
+    files |= {"counting": {"index": True}, "memorization": {"sampling": [{"top_k": 40}]}}
+    files |= {"cluster": {"cluster_class": "a.B", "workers": 1}}
     readers = (("qa", "jsonl"), ("multiple_choice", "mmlu"), ("qa", "pararel"), ("translation", "wmt_xml"))
     tasks = [{"name": reader, "family": family, "reader": reader, "evaluate": ["P36.jsonl"]} for family, reader in readers]
     encoder = {"kind": "sentence-transformers", "model": "a/b", "revision": "f" * 40}

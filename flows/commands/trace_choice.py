@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.commands import example_trace, sequence_trace
+from flows.commands import example_trace, run_trace, sequence_trace
 from flows.commands.sequence_trace import OPTIONAL
 from flows.manifests import is_finished
 from flows.plan import PlannedStep, lay_out
@@ -26,8 +26,7 @@ PREFIX, BEGINNINGS = "sequences/", tuple(f"{sample}-" for sample in SAMPLES)
 
 
 def trace(study: str, root: str, given: str) -> dict[str, Any]:
-    """Everything about one example or one sequence. StudyError where none or several are meant, and where the study has not been
-    run."""
+    """Everything about one example or one sequence. StudyError where none or several are meant, or the study has not been run."""
     settings, store = load_study(study_path(study)), Store(root)
     plan = {p.step.name: p for p in lay_out(STEPS, settings)}
     tables = {t: parts for p in plan.values() for t, parts in parts_of(p.outputs).items()}
@@ -36,16 +35,27 @@ def trace(study: str, root: str, given: str) -> dict[str, Any]:
     names = store.read(tables["sequences"], schema, [column]).column(column).to_pylist() if of_sequences else []  # sorted
     examples = _inputs(store, tables, [t.name for t in settings.tasks]) if of_examples else []
     same = [f"{task}/{name}" for task, name, _ in examples if name == given]
+    of_runs = _are_finished(store, plan, run_trace.STEPS)
+    schema = CONTRACTS["controlled_sequences"].schema
+    trained = store.read(tables["controlled_sequences"], schema, [column]).column(column).to_pylist() if of_runs else []
+    if sequence := choose_sequence(trained, given, same, tuple({name.rpartition("-")[0] for name in trained})):
+        finished = {t: parts for p in plan.values() if is_finished(store, p) for t, parts in parts_of(p.outputs).items()}
+        return {"study": settings.name, **run_trace.describe(store, finished, sequence)}
     if sequence := choose_sequence(names, given, same):
         steps = [p for p in plan.values() if {*OPTIONAL} & p.outputs.keys() and not is_finished(store, p)]
         finished = {t: parts for t, parts in tables.items() if not any(t in p.outputs for p in steps)}
         return {"study": settings.name, **sequence_trace.describe(store, finished, sequence)}
     is_name = settings.memorization is not None and given.startswith((PREFIX, *BEGINNINGS))
-    if not (of_sequences if is_name else of_examples):
+    needed = of_sequences if is_name else of_examples if settings.tasks or settings.membership is None else of_runs
+    if not needed:
         place = "" if root == default_root() else f" --root {root}"
         raise StudyError(f"the trace of {settings.name} is not there or not up to date. Run: taskgram run {study}{place}")
+    names = names if is_name else names or trained
     if is_name or names and not examples:
-        raise StudyError(f"no sequence is named {given!r}; {_near(names, given.removeprefix(PREFIX))}")
+        at = bisect_left(names, name := given.removeprefix(PREFIX))
+        near = difflib.get_close_matches(name, names[max(0, at - NEAR) : at + NEAR], n=3)
+        looks = f"names look like {', '.join(names[:: max(1, len(names) // 3)][:3])}"
+        raise StudyError(f"no sequence is named {given!r}; " + (f"did you mean {' or '.join(near)}?" if near else looks))
     task, name = choose(examples, given)
     return {"study": settings.name, **example_trace.describe(store, tables, settings.task(task), name)}
 
@@ -55,11 +65,13 @@ def _are_finished(store: Store, plan: Mapping[str, PlannedStep], steps: Sequence
 
 
 # -- which sequence --------------------------------------------------------------------------------------------------
-def choose_sequence(names: Sequence[str], given: str, examples: Sequence[str] = ()) -> str:
+def choose_sequence(
+    names: Sequence[str], given: str, examples: Sequence[str] = (), beginnings: tuple[str, ...] = BEGINNINGS
+) -> str:
     """The sequence of these sorted names that is meant, or nothing. StudyError if several are, or an example as well."""
     name = given.removeprefix(PREFIX)
     first = bisect_left(names, name)
-    if first == len(names) or not names[first].startswith(name) or not name.startswith(BEGINNINGS):
+    if first == len(names) or not names[first].startswith(name) or not name.startswith(beginnings):
         return ""
     if examples and given == name:
         raise StudyError(f"{given!r} names both an example and a sequence; write {examples[0]} or {PREFIX}{names[first]}")
@@ -69,13 +81,6 @@ def choose_sequence(names: Sequence[str], given: str, examples: Sequence[str] = 
     more = [f"  and {len(same) - LISTED:,} more"] if len(same) > LISTED else []
     lines = [f"  {other}" for other in same[:LISTED]]
     raise StudyError("\n".join([f"{len(same):,} sequences begin with {name!r}; name one of them:", *lines, *more]))
-
-
-def _near(names: Sequence[str], given: str) -> str:
-    """The most similar names, or what names look like."""
-    at = bisect_left(names, given)
-    near = difflib.get_close_matches(given, names[max(0, at - NEAR) : at + NEAR], n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"names look like {', '.join(names[:: max(1, len(names) // 3)][:3])}"
 
 
 # -- which example ---------------------------------------------------------------------------------------------------
@@ -88,8 +93,7 @@ def _inputs(store: Store, tables: Mapping[str, Sequence[Part]], tasks: Sequence[
 
 
 def choose(examples: Sequence[tuple[str, str, str]], given: str) -> tuple[str, str]:
-    """Task and id of the one example that matches: its id, task/id, or text of its input; in this order. StudyError that lists them
-    if there are several, or none."""
+    """Task and id of the one example with this id, task/id, or text in its input. StudyError that lists them if several have."""
     matches = [k for k in examples if given in (k[1], f"{k[0]}/{k[1]}")]
     if not matches:
         wanted = " ".join(given.casefold().split())

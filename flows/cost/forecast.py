@@ -26,8 +26,7 @@ HASHED_AT_ONCE = 2e9  # bytes of corpus that are hashed for the sake of a plan
 
 @dataclass(frozen=True)
 class StepForecast:
-    """A step: its cost in all, the parts that are finished (None: not compared, for a reason), the share of the work that is
-    left, and the seconds that takes."""
+    """A step: its cost in all, its finished parts (None: not compared, for a reason), the share and the seconds that are left."""
 
     step: str
     cost: Cost

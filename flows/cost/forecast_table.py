@@ -30,7 +30,10 @@ def show(f: Forecast) -> None:
 
     console.print(Text(f.sizes.study.name, style="bold"), Text(printable(f.sizes.study.title)))
     section("", _heading(f))
-    section("Not here yet", _missing(f))
+    missing = [f"  {m.what}: {m.where}" for m in f.sizes.missing[:MOST_MISSING]]
+    missing += [f"  and {more} more (--json lists them)"] if (more := len(f.sizes.missing) - MOST_MISSING) > 0 else []
+    missing += ["  Paths are looked up in the study's `data` folder; TASKGRAM_DATA names another."] if missing else []
+    section("Not here yet", missing)
     section("A run would stop", [f"  {problem}" for problem in f.problems])
     if any(m.download for m in f.sizes.models):
         console.print(_models(f))
@@ -77,13 +80,6 @@ def _trainings(f: Forecast) -> list[str]:
         time = f"{duration(cost.core + cost.gpu)} of one {'GPU' if cost.gpu else 'core'} in all"
         lines.append(f"{runs}, {count(cost.work)} {cost.unit}, {time}")
     return lines
-
-
-def _missing(f: Forecast) -> list[str]:
-    lines = [f"  {m.what}: {m.where}" for m in f.sizes.missing[:MOST_MISSING]]
-    if len(f.sizes.missing) > MOST_MISSING:
-        lines.append(f"  and {len(f.sizes.missing) - MOST_MISSING} more (--json lists them)")
-    return [*lines, "  Paths are looked up in the study's `data` folder; TASKGRAM_DATA names another."] if lines else []
 
 
 def _models(f: Forecast) -> Any:

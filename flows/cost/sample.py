@@ -8,6 +8,7 @@ import json
 import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -28,8 +29,7 @@ TOKENIZED = 1_500_000  # bytes of text that a tokenizer is trained on, and encod
 
 @dataclass(frozen=True)
 class SourceSample:
-    """`size`: bytes of text of the whole source; `document` and `word`: bytes of text for each; `texts`: the sample, in which there
-    are `read` bytes."""
+    """Bytes of text: of the whole source, for each document, for each word, and of the sample; and its texts."""
 
     size: float
     document: float
@@ -62,7 +62,9 @@ def bytes_per_token(samples: Mapping[str, SourceSample], study: Study) -> dict[s
     """Bytes of text in a token of each source, by the study's tokenizer.json, else by a tokenizer of the same size that is trained
     on the samples, mixed as the sources are in the corpus. Empty where that fails."""
     whole, of = sum(sample.size for sample in samples.values()), study.tokenizer
-    few = {name: _first(sample.texts, TOKENIZED * sample.size / whole) for name, sample in samples.items()}
+    few = dict[str, Sequence[str]]()
+    for name, sample in samples.items():  # the first texts, up to its share of the bytes and at least one
+        few[name] = sample.texts[: bisect_left(list(accumulate(map(_bytes, sample.texts))), TOKENIZED * sample.size / whole) + 1]
     try:
         every = (text for texts in few.values() for text in texts)
         text = read_tokenizer(Path(study.data) / of.file) if of.file else train(every, of.vocabulary, of.end_of_document)
@@ -71,11 +73,6 @@ def bytes_per_token(samples: Mapping[str, SourceSample], study: Study) -> dict[s
         return {name: sum(map(_bytes, few[name])) / count for name, count in tokens.items()}
     except Exception:  # of a tokenizer that cannot be read: the run will report it
         return {}
-
-
-def _first(texts: Sequence[str], most: float) -> list[str]:
-    """The first texts, up to `most` bytes and at least one."""
-    return list(texts[: bisect_left(list(accumulate(map(_bytes, texts))), most) + 1])
 
 
 def _bytes(text: str) -> int:
@@ -103,8 +100,7 @@ def _stretches(path: Path) -> list[tuple[list[bytes], float]]:
 
 
 def _whole_size(suffix: str, packed: bytes, end: bytes, guess: float) -> float:
-    """Bytes that a packed file unpacks to: as it says itself, where that is near the guess by its beginning, which packs worse than
-    the rest."""
+    """Bytes that a packed file unpacks to: as it says itself, where that is near the guess by its beginning, which packs worse."""
     if suffix == ".gz":  # of its last member, modulo 2^32 (RFC 1952 §2.3.1)
         size = int.from_bytes(end, "little")
         stated = float(size + 2**32 * max(0, round((guess - size) / 2**32)))
@@ -114,8 +110,7 @@ def _whole_size(suffix: str, packed: bytes, end: bytes, guess: float) -> float:
 
 
 def _unpacked(packed: bytes, suffix: str) -> tuple[bytes, int]:
-    """What the first frame of a packed file unpacks to, and the bytes that it takes; of a frame that goes on, as far as is known:
-    zstd gives no text before a block of 128 kB is whole."""
+    """What the first frame of a packed file unpacks to, and the bytes it takes, as far as known: zstd gives whole blocks alone."""
     unpack: Any = zlib.decompressobj(31) if suffix == ".gz" else zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
     text, used = b"", 0
     for end in range(STEP, len(packed) + STEP, STEP):
@@ -127,12 +122,10 @@ def _unpacked(packed: bytes, suffix: str) -> tuple[bytes, int]:
 
 
 def _texts(lines: Sequence[bytes], settings: dict[str, Any]) -> list[str]:
-    texts = []
+    texts = list[str]()
     for row, line in enumerate(lines, 1):
-        try:
+        with suppress(ValueError):
             record = json.loads(line)
-        except ValueError:
-            continue
-        document = as_document(record, row, settings, lambda row, name: False) if isinstance(record, dict) else ""
-        texts += [document["text"]] if isinstance(document, dict) else []
+            document = as_document(record, row, settings, lambda row, name: False) if isinstance(record, dict) else ""
+            texts += [document["text"]] if isinstance(document, dict) else []
     return texts

@@ -15,7 +15,7 @@ from pathlib import Path
 from flows.cost.sample import SourceSample, bytes_per_token, sample_of
 from schemas import MODELS, Study, StudyError
 from schemas.settings.base import parse_count, parse_size
-from schemas.settings.study_file import Model, Planted, Source, Task
+from schemas.settings.study_file import Model, Source, Task
 from tasks import cost
 from tasks.corpus.ingest import TYPICAL_PACKING, pieces_of, unpacked_size
 from tasks.cost import CorpusSize, Gpu, Machine, Missing, ModelSize, Rate, Sizes, TaskSize
@@ -108,8 +108,9 @@ def machine_of(study: Study, root: str = ".") -> Machine:
 
 # -- the corpus ------------------------------------------------------------------------------------------------------
 def _corpus(s: _Survey) -> CorpusSize:
-    if s.study.corpus.planted:
-        return _planted(s.study.corpus.planted)
+    if planted := s.study.corpus.planted:  # words are a setting; the sample gives the rest: 4.35 bytes a token, 53 a document
+        text = planted.tokens * 6.55
+        return CorpusSize(text, text, text / 53, text / 4.35, planted.tokens, planted.shards, 0.0, planted=True)
     if controlled := s.study.corpus.controlled:  # one word is one token, of four letters
         documents = sum(controlled.member_copies)
         words, text = documents * controlled.window, documents * controlled.window * 5.0
@@ -122,12 +123,6 @@ def _corpus(s: _Survey) -> CorpusSize:
     sources = [_source(source, s, files[source.name], samples.get(source.name), tokens.get(source.name)) for source in named]
     total = {n: sum(getattr(c, n) for c in sources) for n in CorpusSize.__dataclass_fields__ if n not in ("planted", "guesses")}
     return CorpusSize(**total, guesses=tuple(dict.fromkeys(g for c in sources for g in c.guesses)))
-
-
-def _planted(planted: Planted) -> CorpusSize:
-    """A planted world: words are a setting, and the sample gives the rest (4.35 bytes a token, 53 a document)."""
-    text = planted.tokens * 6.55
-    return CorpusSize(text, text, text / 53, text / 4.35, planted.tokens, planted.shards, 0.0, planted=True)
 
 
 def _source(source: Source, s: _Survey, paths: Sequence[Path], sample: SourceSample | None, token: float | None) -> CorpusSize:

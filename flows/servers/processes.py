@@ -13,7 +13,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ SECONDS_TO_START = 120.0
 SECONDS_TO_STOP = 30.0
 HOST = "127.0.0.1"
 PYTHON = [sys.executable, "-P", "-m"]  # -P: no file of the working folder is imported
+Process = subprocess.Popen[bytes]
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ERROR = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b.*")
 
@@ -49,8 +49,7 @@ def server_environment(port: int) -> dict[str, str]:
 
 
 def last_error(output: str) -> str:
-    """The line of a failed process's output that says why: the last one that names an exception, else the last one; "" if it
-    printed nothing."""
+    """The line of a failed process's output that says why: the last that names an exception, else the last; "" if there is none."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "")
 
@@ -59,7 +58,7 @@ def api(port: int) -> str:
     return f"http://{HOST}:{port}/api"
 
 
-def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_up(url: str, process: Process, log: Path) -> None:
     """Wait for a server that was just started. Raises StudyError with the end of its log if it exits or never answers."""
     began = time.monotonic()
     while not is_up(url):
@@ -85,9 +84,7 @@ class Processes:
             return {}
         return {name: pid for name, (pid, start) in recorded.items() if start and started(pid) == start}
 
-    def start(
-        self, name: str, command: Sequence[str], environment: dict[str, str], folder: Path | None = None
-    ) -> tuple[subprocess.Popen[bytes], Path]:
+    def start(self, name: str, command: list[str], environment: dict[str, str], folder: Path | None = None) -> tuple[Process, Path]:
         """Start a process that outlives this one, in Prefect's home or another folder; returns it and its log."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"

@@ -68,8 +68,7 @@ class TemporaryServer:
         return subprocess.Popen(command, pass_fds=[number], start_new_session=True, env=self._environment, cwd=home, **streams)
 
     def _start_again(self) -> None:
-        """Restart a server that was killed. Give up and close the port after a few restarts, or if it ended by itself before it had
-        ever answered: it would do so again."""
+        """Restart a server that was killed, a few times; never one that ended by itself before it had ever answered."""
         try:
             for left in reversed(range(STARTS)):
                 assert self.process is not None

@@ -1,7 +1,7 @@
 """What all settings of a study share: their base class, the types of names and paths, and sizes such as "1.5GB"."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -9,23 +9,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", json_schema_extra={"format": "name"})]
 
 
-def _place(value: str) -> str:
-    if not is_path(value):
-        raise ValueError("not a path: it contains a NUL, or it, or a name in it, is too long")
-    return value
+NO_PATH = "not a path: it contains a NUL, or it, or a name in it, is too long"
+NO_HUB_NAME = 'not the name of a model or data set on a hub; write it like "EleutherAI/pythia-70m"'
+NO_REVISION = 'not a revision; name a branch, a tag or a commit, e.g. "main", "step3000" or "refs/pr/1"'
 
 
-def _hub_name(value: str) -> str:
-    if value and not is_hub_name(value):
-        raise ValueError('not the name of a model or data set on a hub; write it like "EleutherAI/pythia-70m"')
-    return value
+def _checked(good: Callable[[str], object], wrong: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value and not good(value):
+            raise ValueError(wrong)
+        return value
+
+    return AfterValidator(check)
 
 
-def _revision(value: str) -> str:
-    parts = value.split("/")
-    if value and (len(value) > 200 or not all(re.fullmatch(r"[\w.+-]+", part) and part.strip(".") for part in parts)):
-        raise ValueError('not a revision; name a branch, a tag or a commit, e.g. "main", "step3000" or "refs/pr/1"')
-    return value
+def _is_revision(text: str) -> bool:
+    return len(text) <= 200 and all(re.fullmatch(r"[\w.+-]+", part) and part.strip(".") for part in text.split("/"))
 
 
 def is_path(text: str) -> bool:
@@ -41,9 +40,9 @@ def is_hub_name(text: str) -> bool:
     return 1 <= len(parts) <= 2 and good
 
 
-Place = Annotated[str, AfterValidator(_place), Field(json_schema_extra={"format": "path"})]  # or a glob
-HubName = Annotated[str, AfterValidator(_hub_name), Field(json_schema_extra={"format": "hub name"})]
-Revision = Annotated[str, AfterValidator(_revision), Field(json_schema_extra={"format": "revision"})]
+Place = Annotated[str, _checked(is_path, NO_PATH), Field(json_schema_extra={"format": "path"})]  # or a glob
+HubName = Annotated[str, _checked(is_hub_name, NO_HUB_NAME), Field(json_schema_extra={"format": "hub name"})]
+Revision = Annotated[str, _checked(_is_revision, NO_REVISION), Field(json_schema_extra={"format": "revision"})]
 Order = Annotated[int, Field(ge=1, le=16)]
 StopWords = Literal["drop_all_stopword_ngrams", "authors", "none"]
 
@@ -89,6 +88,13 @@ def _written(value: str, parse: Callable[[str], int]) -> str:
 
 Size = Annotated[str, AfterValidator(lambda value: _written(value, parse_size))]  # or empty
 Count = Annotated[str, AfterValidator(lambda value: _written(value, parse_count))]  # or empty
+
+
+def distinct(kind: str, names: Iterable[str]) -> None:
+    """Raises ValueError for a name that is given twice: `distinct("models: duplicate name", …)`."""
+    names = list(names)
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{kind} {double[0]!r}; give each its own")
 
 
 def at_least(least: str, who_needs: str) -> AfterValidator:

@@ -18,18 +18,10 @@ class ClusterSettings(Settings):
     """
 
     address: str = value("", "of a running Dask scheduler, tcp://… or tls://…; DASK_SCHEDULER_ADDRESS overrides it")
-    cluster_class: str = value(
-        "",
-        "class that starts a cluster: dask_kubernetes.operator.KubeCluster, dask_jobqueue.SLURMCluster, "
-        "coiled.Cluster or any other; its package must be installed",
-    )
-    cluster_kwargs: dict[str, Any] = value(
-        {}, 'arguments of the class, e.g. {cores = 1, memory = "4GB"}; no secrets: those come from the environment'
-    )
+    cluster_class: str = value("", "class that starts a cluster, of a package that is installed, e.g. dask_jobqueue.SLURMCluster")
+    cluster_kwargs: dict[str, Any] = value({}, 'arguments of the class, e.g. {cores = 1, memory = "4GB"}, without secrets')
     workers: int | None = value(None, "number to start; without it, the study's `workers`", ge=1, le=10**5)
-    most_workers: int = value(
-        0, "with workers = 4 and most_workers = 40, the cluster grows to 40 while there is work, then shrinks to 4", ge=0, le=10**5
-    )
+    most_workers: int = value(0, "40, with workers = 4: between 4 and 40 workers, as there is work", ge=0, le=10**5)
     wait: float = value(600.0, "seconds to wait for a worker: the first one, and a new one when all are gone", gt=0)
     resource: str = value("GPU", "resource of workers with a GPU, as in `dask worker --resources GPU=1`", min_length=1)
     gpus: int | None = value(None, "GPUs of this machine for local workers, one each; without it, all", ge=0)

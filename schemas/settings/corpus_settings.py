@@ -37,13 +37,8 @@ class Planted(Settings):
     tokens: int = value(400_000, "approximate words of text; distractors fill up to it", ge=20_000, le=2_000_000_000)
     shards: int = value(4, "corpus files written; each is one part of every later corpus table", ge=1, le=100_000)
     repeats: int = value(1, "times the factorial of facts is repeated: 96 cells of P(answer | subject) × df(s_x) × df(s_y)", ge=1)
-    document_frequencies: tuple[int, int, int, int] = value(
-        (16, 32, 64, 128),
-        "levels of df(s_x) in the factorial: 16 means that a subject is in 16 documents. Distinct multiples of 16",
-    )
-    exposures: tuple[int, ...] = value(
-        (0, 1, 2, 4, 8, 16, 32, 64), "(0, 4): one group of facts that the corpus never states, one that it states four times each"
-    )
+    document_frequencies: tuple[int, int, int, int] = value((16, 32, 64, 128), "df(s_x) in the factorial: distinct multiples of 16")
+    exposures: tuple[int, ...] = value((0, 1, 2, 4, 8, 16, 32, 64), "(0, 4): facts never stated, and facts stated four times")
     facts_per_exposure: int = value(24, "facts in each exposure group", ge=1)
     rule_subjects: int = value(96, "subjects whose answer follows from their name, whatever their counts", ge=4)
     lexicon: int = value(80, "words of the lexicon, translated into two invented languages", ge=12, le=400)
@@ -57,9 +52,7 @@ class Planted(Settings):
     twins: int = value(12, "pairs of sequences that follow one rule; one of each pair is kept out of the corpus", ge=0)
     phantoms: float = value(0.25, "share of canaries and duplicates that are kept out of the corpus", ge=0, lt=1)
     examples: int = value(320, "most evaluated examples per task; one factorial of facts takes 304", ge=20)
-    insertions: Insertions | None = value(
-        None, "texts in 1, 2, 4 … copies, and texts that are never inserted, to tell how many a model has memorized"
-    )
+    insertions: Insertions | None = value(None, "texts in 1, 2, 4 … copies, and others never inserted: how many are memorized")
     redrawn: bool = value(False, "set for a study's [placebo]: the same names and questions, every count and text drawn again")
 
     @property
@@ -94,15 +87,11 @@ class Source(Settings):
     """Corpus files of one kind. Reads .jsonl, .jsonl.gz, .jsonl.zst."""
 
     name: Name = value(..., "names the source in results")
-    files: tuple[Place, ...] = value(
-        ..., 'paths or globs, e.g. ["pile/*.jsonl.zst"]; relative ones are looked up in `data`, then next to the study'
-    )
+    files: tuple[Place, ...] = value(..., 'paths or globs, e.g. ["pile/*.jsonl.zst"], looked up in `data`, then next to the study')
     text: str = value("text", 'field of the text: "body" reads {"body": "…"}, "content.text" reads {"content": {"text": "…"}}')
     id: str = value("id", 'field of the identifier, e.g. "meta.id"; empty: the row number is used')
     language: str = value("", "language tag for all records; empty: the field `lang`, if there is one")
-    join: tuple[str, ...] = value(
-        (), 'instead of `text`: ["en", "de"] makes one bilingual document of {"en": "A game", "de": "Ein Spiel"}'
-    )
+    join: tuple[str, ...] = value((), 'instead of `text`: ["en", "de"] makes one document of {"en": "A game", "de": "Ein Spiel"}')
     held_out: str = value("", '"pages" leaves out records whose key is in the evaluated half of [splits.pages]')
     tokens: Count = value("", 'tokens to expect, e.g. "300G": for `taskgram plan`, in place of a sample of the files')
     documents: Count = value("", 'documents to expect, e.g. "210M": for `taskgram plan`')

@@ -14,11 +14,7 @@ class Measures(Settings):
     bootstrap: int = value(1_000, "resamples of each 95 % interval", ge=50, le=100_000)
     bins: int = value(8, "bins of the curve of performance over counts; examples with count 0 are in one more bin", ge=2, le=100)
     exclude_contaminated: int = value(
-        0,
-        "13 leaves out of every measure, and counts, the evaluated examples that share 13 words in a row with the "
-        "corpus; one of counting.contamination_orders; 0: all examples stay",
-        ge=0,
-        le=64,
+        0, "13: leave out, and count, examples that share 13 words in a row with the corpus (contamination_orders)", ge=0, le=64
     )
     sweep_gammas: Literal["even"] | tuple[float | str, ...] = value(
         "even",
@@ -26,12 +22,7 @@ class Measures(Settings):
         "of each task and n, from lowest_gamma to what one in twenty of the mined pairs exceeds",
     )
     sweep_bootstrap: int = value(200, "as `bootstrap`, for the many intervals of a sweep", ge=50, le=100_000)
-    equal_rows: int = value(
-        0,
-        "300 also computes each task's correlations on 300 of its rows, so that tasks of different size can be "
-        "compared; 0: no such comparison",
-        ge=0,
-    )
+    equal_rows: int = value(0, "300: correlations of 300 rows of each task too, so that tasks can be compared; 0: none", ge=0)
 
     @field_validator("sweep_gammas", mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from pydantic import field_validator
 
-from schemas.settings.base import Settings, value
+from schemas.settings.base import Settings, distinct, value
 
 BUCKETS = 24  # of occurrences that a corpus has windows in, up to 64 of them
 
@@ -25,12 +25,7 @@ class SequenceSamples(Settings):
     """How many windows are drawn, each by a seeded hash of its place."""
 
     uniform: int = value(1_000, "windows; each place in the corpus is equally likely", ge=0, le=10**7)
-    duplicates: int = value(
-        0,
-        "windows of each bucket of occurrences, [2^{n/4}, 2^{(n+1)/4}) for n = 0, 1, … (arXiv 2202.07646 §3.1)",
-        ge=0,
-        le=1_000_000,
-    )
+    duplicates: int = value(0, "windows of each bucket of occurrences, [2^{n/4}, 2^{(n+1)/4}) (arXiv 2202.07646)", ge=0, le=10**6)
     phantoms: int = value(1_000, "windows of held-out documents, which no model was trained on, for comparison", ge=0, le=10**6)
 
     planted: bool = value(True, "windows of the texts of [corpus.planted.insertions], and of those drawn alike and never inserted")
@@ -47,22 +42,12 @@ class Memorization(Settings):
     prefix: int = value(32, "tokens a model is given", ge=1, le=1_024)
     suffix: int = value(32, "tokens after them, which it is asked for", ge=1, le=1_024)
     samples: SequenceSamples = SequenceSamples()
-    sampling: tuple[SamplingScheme, ...] = value(
-        (SamplingScheme(), SamplingScheme(top_k=40)), "schemes under which the probability of the suffix is computed"
-    )
+    sampling: tuple[SamplingScheme, ...] = value((SamplingScheme(), SamplingScheme(top_k=40)), "for the probability of the suffix")
     unrelated_prefixes: int = value(
-        64,
-        "prefixes of other windows that each suffix is scored after as well, at a model's last checkpoint "
-        "(arXiv 2602.18733); 0: none",
-        ge=0,
-        le=10_000,
+        64, "prefixes of other windows before each suffix, at the last checkpoint (arXiv 2602.18733); 0: none", ge=0, le=10_000
     )
     pieces: int = value(1, "8 cuts the scoring of each model's windows into eight jobs", ge=1, le=10_000)
-    recite: bool = value(
-        True,
-        "let each model write on after its first other token: near matches, and whether what it writes occurs anywhere "
-        "in the corpus",
-    )
+    recite: bool = value(True, "let models write on after a first other token: near matches, and whether that occurs in the corpus")
 
     @property
     def window(self) -> int:
@@ -71,7 +56,5 @@ class Memorization(Settings):
     @field_validator("sampling")
     @classmethod
     def _distinct(cls, value: tuple[SamplingScheme, ...]) -> tuple[SamplingScheme, ...]:
-        labels = [scheme.label for scheme in value]
-        if double := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"the scheme {double[0]} is named twice")
+        distinct("duplicate scheme", (scheme.label for scheme in value))
         return value

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from schemas.settings.base import HubName, Name, Place, Revision, Settings, value
+from schemas.settings.base import HubName, Name, Place, Revision, Settings, distinct, value
 
 
 class Injection(Settings):
@@ -48,9 +48,7 @@ class TrainedNetwork(Settings):
     def _shape(self) -> Self:
         if self.hidden % self.heads or self.hidden // self.heads % 2:
             remedy = f"an even whole number, e.g. hidden = {2 * self.heads * max(1, round(self.hidden / self.heads / 2))}"
-            raise ValueError(
-                f"hidden = {self.hidden} cannot be divided among heads = {self.heads}; hidden / heads must be {remedy}"
-            )
+            raise ValueError(f"hidden = {self.hidden} cannot be divided among heads = {self.heads}; the quotient must be {remedy}")
         return self
 
 
@@ -59,16 +57,12 @@ class Pretrain(TrainedNetwork):
 
     tokens: int = value(1_600_000, "training tokens, the same for every size of a ladder", ge=1_000)
     context: int = value(128, "tokens per sequence", ge=16)
-    inject: tuple[Injection, ...] = value(
-        (), "trainings with held-out windows in some of the batches; they change the model itself in nothing"
-    )
+    inject: tuple[Injection, ...] = value((), "trainings with held-out windows in some batches, next to that of the model itself")
 
     @field_validator("inject")
     @classmethod
     def _distinct(cls, value: tuple[Injection, ...]) -> tuple[Injection, ...]:
-        labels = [injection.label for injection in value]
-        if double := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"inject names {double[0]} twice")
+        distinct("duplicate injection", (injection.label for injection in value))
         return value
 
 
@@ -81,12 +75,8 @@ class Model(Settings):
     hub: HubName = value("", "hub name, e.g. EleutherAI/pythia-70m")
     revision: Revision = value("main", "branch, tag or commit of the hub model; resolved to a commit")
     checkpoint: int = value(0, 'training step of the weights, for the figures; 0: taken from a revision such as "step3000"', ge=0)
-    run: str = value(
-        "", "training that this checkpoint is of, where several models are checkpoints of one; a hub model's: `hub`", max_length=200
-    )
-    allow_pickle_weights: bool = value(
-        False, "read pytorch_model.bin where there are no safetensors; anything in it but tensors is refused"
-    )
+    run: str = value("", "training of which several models are checkpoints; a hub model's: `hub`", max_length=200)
+    allow_pickle_weights: bool = value(False, "read pytorch_model.bin where there are no safetensors; tensors only")
     trust_remote_code: bool = value(False, "run the code that comes with the model; read it first")
 
     @model_validator(mode="after")
@@ -118,12 +108,8 @@ class Scoring(Settings):
     batch_tokens: int = value(8192, "most tokens, padding included, in one forward pass", ge=64)
     dtype: Literal["float32", "bfloat16", "float16"] = value("float32", "numbers the weights are loaded as")
     device: Literal["cpu", "cuda", "auto"] = value("cpu", "auto: the GPU if there is one")
-    device_map: Literal["", "auto", "balanced", "sequential"] = value(
-        "", "auto spreads a model that is too large for one GPU over several (needs the package accelerate)"
-    )
+    device_map: Literal["", "auto", "balanced", "sequential"] = value("", "auto: over several GPUs, by the package accelerate")
     pieces: int = value(1, "8 cuts each task into eight jobs, for more workers or GPUs than models × tasks", ge=1, le=10_000)
-    models_at_once: int = value(
-        0, "workers of this machine that may hold a model in memory at once; 0: all. Changes no result", ge=0
-    )
+    models_at_once: int = value(0, "workers of this machine that hold a model at once; 0: all. Changes no result", ge=0)
     temperature: float = value(0.0, "of generated answers; 0: always the likeliest token", ge=0, le=100)
     top_p: float = value(1.0, "0.9 draws from the likeliest tokens that together have a probability of 90 %", gt=0, le=1)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from schemas.errors import StudyError
-from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, parse_count, parse_size, value
+from schemas.settings.base import Name, Order, Place, Settings, Size, StopWords, at_least, distinct, parse_count, parse_size, value
 from schemas.settings.capacity_settings import Capacity
 from schemas.settings.cluster_settings import ClusterSettings
 from schemas.settings.corpus_settings import CorpusSettings, Planted, Source, Split, Tokenizer
@@ -56,9 +56,7 @@ class CountingSettings(Settings):
     )
     longest_suffix: int = value(64, "longest context, in tokens, that is looked up for the ∞-gram", ge=1, le=4096)
     novelty_orders: tuple[Order, ...] = value((1, 2, 3, 4, 5, 6), "n of the novelty curve")
-    index: bool = value(
-        False, "keep suffix arrays, 8 bytes per word and token, with which `taskgram count` answers at once in any corpus"
-    )
+    index: bool = value(False, "suffix arrays, 8 bytes per word and token: `taskgram count` then answers at once in any corpus")
 
     @property
     def memory_bytes(self) -> int:
@@ -73,9 +71,7 @@ class Hardware(Settings):
     disk: Size = value("", 'disk for results, e.g. "4TB"; empty: what is free where results go')
     gpu: str = value("", 'H200, H100, A100, A100-40GB, L40S, A10, V100, T4 or "RTX 4090"; empty: none')
     gpus: int = value(1, "number of GPUs", ge=1)
-    flops: str = value(
-        "", 'FLOP/s that a GPU (without one: a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet'
-    )
+    flops: str = value("", 'FLOP/s that a GPU (or a core) reaches in practice, e.g. "250T"; empty: a guess from its data sheet')
 
     @field_validator("flops")
     @classmethod
@@ -93,11 +89,7 @@ class Study(Settings):
     seed: int = value(0, "of every random choice that has no seed of its own", ge=0, le=2**31 - 1)
     data: Place = value("", "folder that relative paths are looked up in; TASKGRAM_DATA overrides it")
     corpus: CorpusSettings
-    placebo: CorpusSettings | None = value(
-        None,
-        "a corpus of the same size that no model was trained on: what its counts explain, any corpus would; it takes "
-        "what [corpus] takes",
-    )
+    placebo: CorpusSettings | None = value(None, "another corpus that no model was trained on: what its counts explain, any would")
     splits: dict[str, Split] = value({}, "splits that sources and tasks name")
     tokenizer: Tokenizer = Tokenizer()
     encoder: EncoderSettings = EncoderSettings()
@@ -106,9 +98,7 @@ class Study(Settings):
     counting: CountingSettings = CountingSettings()
     scoring: Scoring = Scoring()
     measures: Measures = Measures()
-    memorization: Memorization | None = value(
-        None, "which sequences of the corpus the models have memorized, next to text they never saw"
-    )
+    memorization: Memorization | None = value(None, "which sequences the models have memorized, next to text they never saw")
     membership: Membership | None = value(None, "many trainings on a controlled corpus, each with and without every sequence")
     capacity: Capacity | None = value(
         None, "a grid of trainings on a controlled corpus: does what memorizes more generalize better?"
@@ -126,9 +116,7 @@ class Study(Settings):
         placebo = self.placebo.sources if self.placebo else ()
         named: dict[str, tuple[Any, ...]] = {"tasks": self.tasks, "models": self.models, "variants": self.variants}
         for kind, items in (named | {"corpus.sources": self.corpus.sources, "placebo.sources": placebo}).items():
-            names = [item.name for item in items]
-            if double := sorted({n for n in names if names.count(n) > 1}):
-                raise ValueError(f"{kind}: duplicate name {double[0]!r}; give each its own")
+            distinct(f"{kind}: duplicate name", (item.name for item in items))
         sources = (*self.corpus.sources, *placebo)
         used = {s.held_out for s in sources} | {t.split for t in self.tasks}
         for split in sorted(used - {""} - set(self.splits)):

@@ -65,14 +65,10 @@ class Task(Settings):
     """One task: where its examples are, how they are put to a model, which n-grams are taken from them."""
 
     name: Name = value(..., "names the task in results")
-    family: Literal["translation", "qa", "multiple_choice", "math"] = value(
-        ..., "what its answers are, which decides how they are scored"
-    )
+    family: Literal["translation", "qa", "multiple_choice", "math"] = value(..., "kind of its answers, which decides their scores")
     version: int = value(1, "raise it when you change the questions or the prompt; every result carries it", ge=1)
     reader: Place = value("jsonl", "format of the files, e.g. 'mmlu'; docs/tasks.md lists them")
-    evaluate: tuple[Place, ...] = value(
-        (), "files with the examples put to the models; two for formats with inputs and outputs in separate files"
-    )
+    evaluate: tuple[Place, ...] = value((), "files of the examples put to the models; some formats have two")
     mine: tuple[Place, ...] = value((), "files that task-grams are mined from; empty: the evaluated ones, which results note")
     split: str = value("", '"pages": the evaluated half of [splits.pages] is evaluated, the other half mined')
     languages: tuple[str, ...] = value((), 'for translation: input and output, e.g. ["en", "de"]')
@@ -83,9 +79,7 @@ class Task(Settings):
         'options = ["A", "B"] are the texts of two fields',
     )
     revision: Revision = value("", "for hf: commit of the data set on the hub")
-    subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = value(
-        (), "for mmlu: the paper's 34 or 22 subjects, or a list of names; empty: all files"
-    )
+    subjects: Literal["knowledge", "reasoning"] | tuple[str, ...] = value((), "for mmlu: the paper's 34 or 22, or some; empty: all")
     templates: dict[str, str] = value({}, 'for pararel: {P36 = "The capital of [X] is [Y]."} asks "The capital of France is"')
     translator: str = value("", "for wmt_xml: the translator whose reference is the output; empty: the first")
     prompt: str = value("", '"Q: {input}\\nA: " asks "Q: Who wrote Faust?\\nA:"; {options} lists choices; empty: the paper\'s')
@@ -95,12 +89,8 @@ class Task(Settings):
     shots: int = value(0, "5: five solved examples before each question", ge=0, le=1000)
     shots_from: tuple[Place, ...] = value((), "files that solved examples are drawn from; empty: the mined examples")
     shots_seed: int = value(0, "another seed draws others", ge=0)
-    shots_within_group: bool | None = value(
-        None, "draw them from the example's own group, e.g. its subject (the default for mmlu and pararel)"
-    )
-    answer: Literal["whole", "ngrams"] | None = value(
-        None, "whole: s_y is the whole answer, for every n (default for qa and multiple_choice); ngrams: its n-grams"
-    )
+    shots_within_group: bool | None = value(None, "from the example's own group, e.g. subject (default for mmlu and pararel)")
+    answer: Literal["whole", "ngrams"] | None = value(None, "s_y: whole answers (default for qa, multiple_choice) or their n-grams")
     limit: int = value(0, "300 evaluates a seeded sample of 300 examples; 0: all", ge=0)
     mine_limit: int = value(0, "as `limit`, for the examples that task-grams are mined from", ge=0)
     repeat_of: str = value(
@@ -116,14 +106,10 @@ class Task(Settings):
         "of all candidates; other n use `gamma_default`",
     )
     gamma_default: float | str = value(0.5, "γ of the n that `gamma` does not name; a number or a percentile")
-    lowest_gamma: float = value(
-        0.3, "pairs above this are mined and counted; every γ of a measure must be at least this", ge=-1, le=1
-    )
+    lowest_gamma: float = value(0.3, "pairs above this are mined and counted; no γ of a measure may be below it", ge=-1, le=1)
     max_new_tokens: int = value(24, "most tokens generated", ge=1, le=4096)
     stop: tuple[str, ...] = value(("\n",), "strings that end a generation")
-    expected: tuple[int, int] | None = value(
-        None, "[1319, 7473]: evaluated and mining examples, for `taskgram plan` while the files are missing"
-    )
+    expected: tuple[int, int] | None = value(None, "[1319, 7473]: evaluated and mined examples, for `plan` without the files")
     generate: bool = value(True, "let the models generate answers; multiple choice is scored without")
 
     @field_validator("reader")

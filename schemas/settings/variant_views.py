@@ -6,8 +6,7 @@ from schemas.settings.study_file import Study
 
 
 class View(NamedTuple):
-    """A study as one of its variants changes it. `label` and `ngrams` label its parts, and those of its n-grams; they are
-    empty where it shares the study's."""
+    """A study as a variant changes it. `label`, `ngrams`: of its parts and of its n-grams'; empty where it shares the study's."""
 
     label: str
     ngrams: str

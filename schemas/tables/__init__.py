@@ -2,23 +2,16 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
 
 from schemas.contract import Contract
 
 
-def _defined() -> Iterator[Contract]:
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
-        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, Contract):
-                yield value
-
-
 def _by_name() -> dict[str, Contract]:
     by_name: dict[str, Contract] = {}
-    for contract in _defined():
-        if by_name.setdefault(contract.name, contract) is not contract:
-            raise ValueError(f"two contracts are named {contract.name!r}")
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, Contract) and by_name.setdefault(value.name, value) is not value:
+                raise ValueError(f"two contracts are named {value.name!r}")
     return dict(sorted(by_name.items()))
 
 

@@ -1,7 +1,9 @@
 """Counts of the tasks' n-grams and pairs in the corpus, their documents, contamination, ∞-grams. Tables named `…_partials` contain
 one corpus part's share of a sum."""
 
-from schemas.contract import balance, int16, int32, int64, rows, string, table, total
+from typing import Any
+
+from schemas.contract import Contract, balance, int16, int32, int64, rows, string, table, total
 
 _STATS = (
     string("ngram", "normalised words, one space between"),
@@ -22,19 +24,14 @@ _PAIR_WINDOW = (
     int64("documents", "documents that contain both within so many words", at_least=1),
 )
 
-NGRAM_PARTIALS = table(
-    "ngram_partials by ngram", "One corpus part's share of ngram_stats; n-grams with count 0 are left out.", *_STATS
-)
-PAIR_PARTIALS = table(
-    "pair_partials by input_ngram output_ngram",
-    "One corpus part's share of pair_counts; pairs with count 0 are left out.",
-    *_PAIR_COUNT,
-)
-PAIR_WINDOW_PARTIALS = table(
-    "pair_window_partials by input_ngram output_ngram window",
-    "One corpus part's share of pair_windows; pairs with count 0 are left out.",
-    *_PAIR_WINDOW,
-)
+
+def _share(key: str, of: str, what: str, columns: tuple[Any, ...]) -> Contract:
+    return table(key, f"One corpus part's share of {of}; {what} with count 0 are left out.", *columns)
+
+
+NGRAM_PARTIALS = _share("ngram_partials by ngram", "ngram_stats", "n-grams", _STATS)
+PAIR_PARTIALS = _share("pair_partials by input_ngram output_ngram", "pair_counts", "pairs", _PAIR_COUNT)
+PAIR_WINDOW_PARTIALS = _share("pair_window_partials by input_ngram output_ngram window", "pair_windows", "pairs", _PAIR_WINDOW)
 PAIR_DOCUMENT_PARTIALS = table(
     "pair_document_partials by input_ngram output_ngram hash document",
     "For each pair, the documents of one part with the k smallest hashes.",

@@ -221,7 +221,6 @@ class Cluster:
                     WorkSpace(str(space)).new_work_dir(prefix="swept-").release()
 
     def close(self) -> None:
-        """Stop what was started here; a scheduler that was already there stays."""
         self._closed = True
         things, self._client, self._cluster = (self._client, self._cluster), None, None
         for thing in things:

@@ -119,16 +119,13 @@ def complaint(workers: Mapping[str, Mapping[str, Any]], threads: Mapping[str, in
     differ = {address: different(answer["versions"], here) for address, answer in workers.items()}
     roots = {address: answer["root"] for address, answer in workers.items()}
     several = {address: f"runs {n} calls at a time" for address, n in threads.items() if n > 1 and address in workers}
-    problems = [
-        ("have other versions than this process, and might write other bytes", differ, f"{INSTALL} the workers again."),
-        ("cannot use the root", roots, f"{share}; {root} is none for them."),
-        ("have several threads", several, alone),
-    ]
-    return "\n".join(
-        f"{len(wrong)} of {len(workers)} workers {what}:\n{_listed(wrong)}\n  {remedy}"
-        for what, answers, remedy in problems
-        if (wrong := {address: words for address, words in sorted(answers.items()) if words})
-    )
+    versions = "have other versions than this process, and might write other bytes"
+    problems, lines = [(versions, differ, f"{INSTALL} the workers again.")], []
+    problems += [("cannot use the root", roots, f"{share}; {root} is none for them."), ("have several threads", several, alone)]
+    for what, answers, remedy in problems:
+        if wrong := {address: words for address, words in sorted(answers.items()) if words}:
+            lines.append(f"{len(wrong)} of {len(workers)} workers {what}:\n{_listed(wrong)}\n  {remedy}")
+    return "\n".join(lines)
 
 
 def _listed(problems: Mapping[str, str]) -> str:

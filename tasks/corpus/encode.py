@@ -131,7 +131,6 @@ TOKENIZER_RATES = {"train a tokenizer": Rate(2.4e6, "bytes of text /s", DEBIAN)}
 
 
 def cost_tokenizer(sizes: Sizes) -> Cost:
-    """Training on a sample of the text; nothing for a tokenizer.json that is there."""
     tokenizer = sizes.study.tokenizer
     trained = 0.0 if tokenizer.file or sizes.study.corpus.controlled else min(tokenizer.training_bytes, sizes.corpus.text)
     core = trained / TOKENIZER_RATES["train a tokenizer"]

@@ -74,7 +74,6 @@ def _held_out(work: Work) -> Iterator[dict[str, Any]]:
 
 
 def cost(sizes: Sizes) -> Cost:
-    """The files that have a held-out half are read again, as `ingest` reads them."""
     c = sizes.corpus
     memorization, generated = sizes.study.memorization, sizes.models and any(t.new_tokens for t in sizes.tasks)
     if not generated and not (memorization and memorization.samples.phantoms):

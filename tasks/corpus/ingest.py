@@ -35,12 +35,12 @@ PLANTED: dict[str, Any] = {"text": "text", "id": "id", "language": "", "join": [
 def plan(study: Study, inputs: Inputs) -> list[Job]:
     """One job per corpus file, or per chunk of a large one. Small files are not merged, so a new file changes no old part."""
     planted = [p for p in inputs["planted_files"] if p.labels["kind"] == "corpus"]
-    labels = [{name: part.labels[name] for name in ("source", "file")} for part in planted]
-    made = [Job(of, PLANTED, {"planted_files": (part,)}) for of, part in zip(labels, planted, strict=True)]
     repeated = {(part.labels["source"], part.labels["file"]): {"repeated_ids": (part,)} for part in inputs["repeated_ids"]}
-    jobs = file_jobs(study)
-    ids = [repeated[job.labels["source"], job.labels["file"]] if "piece" in job.labels else {} for job in jobs]
-    return made + [replace(job, inputs=of) for job, of in zip(jobs, ids, strict=True)]
+    jobs = [Job({n: p.labels[n] for n in ("source", "file")}, PLANTED, {"planted_files": (p,)}) for p in planted]
+    for job in file_jobs(study):
+        key = job.labels["source"], job.labels["file"]
+        jobs.append(replace(job, inputs=repeated[key] if "piece" in job.labels else {}))
+    return jobs
 
 
 def file_jobs(study: Study) -> list[Job]:
@@ -137,7 +137,6 @@ def _repeated_ids(work: Work) -> IsRepeated:
 
 
 def as_document(record: dict[str, Any], row: int, settings: Any, repeated: IsRepeated) -> dict[str, Any] | str:
-    """One record as a document, or the reason why it is rejected."""
     fields = settings["join"] or [settings["text"]]
     texts = []
     for field in fields:

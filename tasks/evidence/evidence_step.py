@@ -98,16 +98,11 @@ def cost(sizes: Sizes) -> Cost:
     return Cost(parts, rows, "examples × checkpoints", written=written, core=core, memory=0.5e9, rates=RATES)
 
 
-EVIDENCE = Step(
-    "evidence",
-    version=2,
-    about="The evidence of every number: pairs with all counts, and the scores and graded answers of models.",
-    reads=("examples", "token_scores", "generations", *OF_VARIANTS, *OF_STUDY),
-    stages=(
-        Stage(writes=(EVIDENCE_ANSWERS,), plan=plan_answers, run=run_answers),
-        Stage(writes=(EVIDENCE_SPANS, EVIDENCE_PAIRS), plan=plan_pairs, run=run_pairs),
-        Stage(writes=(EVIDENCE_SCORES,), plan=plan_scores, run=run_scores),
-    ),
-    variants=True,
-    cost=cost,
+ABOUT = "The evidence of every number: pairs with all counts, and the scores and graded answers of models."
+STAGES = (
+    Stage(writes=(EVIDENCE_ANSWERS,), plan=plan_answers, run=run_answers),
+    Stage(writes=(EVIDENCE_SPANS, EVIDENCE_PAIRS), plan=plan_pairs, run=run_pairs),
+    Stage(writes=(EVIDENCE_SCORES,), plan=plan_scores, run=run_scores),
 )
+READS = ("examples", "token_scores", "generations", *OF_VARIANTS, *OF_STUDY)
+EVIDENCE = Step("evidence", version=2, about=ABOUT, reads=READS, stages=STAGES, variants=True, cost=cost)

@@ -61,8 +61,7 @@ def run_answers(work: Work) -> None:
 
 
 def read_scores(work: Work, task: str) -> dict[str, tuple[Scored, Scored]]:
-    """The scores of each example, after its own prompt and after the unconditional one. Rows after other examples' inputs (for
-    Mem_Δ) are left out."""
+    """The scores of each example, after its own and after the unconditional prompt; not those after other inputs (of Mem_Δ)."""
     columns = ("task", "example", "input_example", "option", "log_probabilities")
     scores: dict[str, tuple[Scored, Scored]] = {}
     for part in work.parts("token_scores"):

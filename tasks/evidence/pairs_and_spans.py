@@ -30,10 +30,7 @@ def run_pairs(work: Work) -> None:
     names = ngrams["example"].unique().sort()
     for begin in range(0, len(names), EXAMPLES_AT_ONCE):
         some = ngrams.filter(pl.col("example").is_in(names[begin : begin + EXAMPLES_AT_ONCE].implode()))
-        inputs, outputs = (
-            some.filter(side=side).select("example", "order", pl.col("ngram").alias(f"{side}_ngram"))
-            for side in ("input", "output")
-        )
+        inputs, outputs = (some.filter(side=n[:-6]).select("example", "order", pl.col("ngram").alias(n)) for n in PAIR)
         rows = inputs.join(outputs, on=["example", "order"]).join(counted, on=["order", *PAIR])
         work.write("evidence_pairs", as_table(rows.with_columns(task=pl.lit(task)), EVIDENCE_PAIRS))
 
@@ -126,13 +123,11 @@ def log_infinity(work: Work, task: str, outputs: pl.DataFrame) -> pl.DataFrame:
         )
     tokens, spans = _bounds(table["example"], names), _bounds(outputs["example"], names)
     starts, ends, first, last = (t[name].to_numpy() for t in (table, outputs) for name in ("start", "end"))
-    sums: list[Floats] = [
-        sum_over_spans(tokens[:-1], tokens[1:], starts, ends, v, spans[:-1], spans[1:], first, last)[0] for v in values
-    ]
+    places = (spans[:-1], spans[1:], first, last)
+    sums: list[Floats] = [sum_over_spans(tokens[:-1], tokens[1:], starts, ends, v, *places)[0] for v in values]
     paper = np.where(sums[2] == 0, -np.inf, sums[1])  # all its tokens are skipped
-    return outputs.select("example", "side", "order", "ngram").with_columns(
-        log_infinity=pl.Series(sums[0]).fill_nan(None), log_infinity_paper=pl.Series(paper).fill_nan(None)
-    )
+    both = {name: pl.Series(of).fill_nan(None) for name, of in (("log_infinity", sums[0]), ("log_infinity_paper", paper))}
+    return outputs.select("example", "side", "order", "ngram").with_columns(**both)
 
 
 def _bounds(examples: pl.Series, names: pl.Series) -> np.ndarray:

@@ -77,13 +77,11 @@ def span_sums_of(work: Work, task: str, names: list[str], spans: pl.DataFrame) -
     code = {name: i for i, name in enumerate(names)}
     offsets = np.searchsorted(spans["code"].to_numpy(), np.arange(len(names) + 1))
     places = spans["start"].to_numpy(), spans["end"].to_numpy()
-    columns = ("task", "example", "input_example", "option", "starts", "ends", "log_probabilities")
+    columns = ("task", "option", "example", "input_example", "starts", "ends", "log_probabilities")
     for part in work.parts("token_scores"):
         for batch in work.batches(part, *columns, rows=4096):
-            task_of, option = (np.array(batch.column(n).to_pylist(), dtype=object) for n in ("task", "option"))
-            example, given = (
-                np.array([code.get(e, -1) for e in batch.column(n).to_pylist()], np.int64) for n in ("example", "input_example")
-            )
+            task_of, option, *names_of = (np.array(batch.column(name).to_pylist(), dtype=object) for name in columns[:4])
+            example, given = (np.array([code.get(e, -1) for e in of], np.int64) for of in names_of)
             rows = np.flatnonzero((task_of == task) & (option == -1) & (example >= 0))
             yield _sums(offsets, places, batch, rows, example[rows], given[rows])
 

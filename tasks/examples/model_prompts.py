@@ -25,7 +25,6 @@ LANGUAGES: dict[str, str] = dict(entry.split(" ") for entry in _LANGUAGES.split(
 
 
 def prompt_template(task: Task) -> str:
-    """The task's template, or the paper's for its family."""
     lists = task.prompt_options or OPTIONS in task.prompt
     if lists and task.family != "multiple_choice":
         problem = 'only family "multiple_choice" has options to list'

@@ -94,7 +94,6 @@ def _check(task: Task) -> None:
 
 
 def _files(patterns: tuple[str, ...], study: Study, task: Task) -> tuple[Names, list[SourceFile]]:
-    """The names of each source's files, and the files one after the other."""
     if not patterns:
         return [], []
     what = f"task {task.name!r}"

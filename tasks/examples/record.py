@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import StudyError
 from tasks.text.display import brief
@@ -19,8 +19,7 @@ _CALCULATOR = re.compile(r"<<.*?>>")
 HALF_A_CHARACTER = "half of a surrogate pair, which is no character"
 
 
-@dataclass(frozen=True)
-class TaskFile:
+class TaskFile(NamedTuple):
     """A file of a task. `reference` is the one with the outputs, where a format keeps inputs and outputs in two files."""
 
     name: str
@@ -72,7 +71,6 @@ def each_json_line(example: Callable[[TaskFile, ReadSettings, int, dict[str, Any
 
 
 def json_lines(file: TaskFile, settings: ReadSettings) -> Iterator[tuple[int, bytes | None, dict[str, Any] | str]]:
-    """The records of JSON lines; an empty line has no excerpt."""
     return ((row, line or None, record) for row, line, record in json_records(file.path, settings["encoding"]))
 
 

@@ -124,10 +124,16 @@ def _drawn(draws: Floats) -> Estimate:
 
 def _before(runs: CapacityRuns, above: float, rows: MetricRows) -> None:
     """Mean token accuracy beyond phantoms before overfitting, of each size; `above`: what counts as overfitting."""
-    for size in np.unique(runs.parameters):
+    for number, size in enumerate(np.unique(runs.parameters)):
         some = runs.take(runs.parameters == size)
         note = f"{int(some.overfits.sum())} of {len(some)} runs overfit; of the others the end of the training counts"
-        more: dict[str, Any] = {"of": ModelCheckpoint(parameters=float(size)), "unit": "run", "level": above, "rows": len(some)}
+        more: dict[str, Any] = {
+            "of": ModelCheckpoint(parameters=float(size)),
+            "unit": "run",
+            "bin": number,
+            "level": above,
+            "rows": len(some),
+        }
         rows.add(NAME, "before_overfitting", _mean(some.before), note=note, examples=len(np.unique(some.cell)), **more)
 
 

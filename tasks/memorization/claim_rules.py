@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,35 +32,51 @@ Strings = NDArray[Any]
 
 
 # -- resamples ---------------------------------------------------------------------------------------------------------
+class Bounds(NamedTuple):
+    """An estimate and its interval at LEVEL; NaN where not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
 @dataclass(frozen=True)
 class Resamples:
-    """Weights [draws, sequences] of a bootstrap over units within strata; `free`: degrees of freedom."""
+    """Weights [1 + draws, sequences]: once each, and a bootstrap over units within strata; `free`: degrees of freedom."""
 
     weights: Floats
     free: int
-    scale: float
 
-    def interval(self, value: float, drawn: Floats, tests: int = 1) -> tuple[float, float]:
-        """value ± t·SE at LEVEL, shared by so many tests; NaN where a twentieth of the draws is not defined."""
+    def bounds(self, of: Floats, tests: int = 1) -> Bounds:
+        """The estimate ± t·SE at LEVEL, shared by so many tests; of: it and its draws. No interval if a twentieth of the draws has
+        no value."""
         from scipy import stats  # imported here, because every command imports all steps
 
-        defined = drawn[np.isfinite(drawn)]
-        if not np.isfinite(value) or self.free < 1 or len(defined) < 0.95 * len(drawn):
-            return np.nan, np.nan
-        half = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / tests, self.free) * self.scale * defined.std(ddof=1))
-        return value - half, value + half
+        value, drawn = float(of[0]), of[1:][np.isfinite(of[1:])]
+        if not np.isfinite(value) or self.free < 1 or len(drawn) < 0.95 * (len(of) - 1):
+            return Bounds(value, np.nan, np.nan)
+        half = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / tests, self.free) * drawn.std(ddof=1))
+        return Bounds(value, value - half, value + half)
+
+    def mean(self, values: Floats) -> Floats:
+        """[1 + draws]: the mean of values [sequences]."""
+        return np.asarray((self.weights * values).sum(axis=1) / self.weights.sum(axis=1), np.float64)
 
 
-def resamples(unit: Ints, stratum: Strings, draws: int, seed: int) -> Resamples:
-    """Draw units with replacement within their strata. unit, stratum: [sequences]; a unit is in one stratum."""
+def resamples(unit: Ints, stratum: Strings | Ints, draws: int, seed: int, free: int | None = None) -> Resamples:
+    """Draw units with replacement within their strata, one less of each, so that the variance is unbiased. unit, stratum:
+    [sequences]; a unit is in one stratum."""
     units, first, code = np.unique(unit, return_index=True, return_inverse=True)
-    random, drawn, of = np.random.default_rng(seed), np.zeros((draws, len(units))), stratum[first]
+    random, drawn, of = np.random.default_rng(seed), np.ones((1 + draws, len(units))), stratum[first]
     strata = np.unique(of)
     for name in strata:
         here = np.flatnonzero(of == name)
-        drawn[:, here] = random.multinomial(len(here), np.full(len(here), 1 / len(here)), size=draws)
-    free = len(units) - len(strata)
-    return Resamples(drawn[:, code], free, (len(units) / max(free, 1)) ** 0.5)
+        few = max(1, len(here) - 1)
+        drawn[1:, here] = random.multinomial(few, np.full(len(here), 1 / len(here)), size=draws) * (len(here) / few)
+    return Resamples(drawn[:, code], len(units) - len(strata) if free is None else free)
 
 
 def mid_ranks(values: Floats, weights: Floats) -> Floats:
@@ -94,10 +110,6 @@ def weighted_auc(scores: Floats, positive: Floats, weights: Floats) -> Floats:
 def decide(supported: bool, refuted: bool) -> Verdict:
     """Neither, or both, is inconclusive."""
     return "inconclusive" if bool(supported) == bool(refuted) else "supported" if supported else "refuted"
-
-
-def _shown(value: float, limits: Sequence[float]) -> str:
-    return f"{value:.2f} [{limits[0]:.2f}, {limits[1]:.2f}]"
 
 
 def unusable(**arrays: Floats) -> str:
@@ -156,32 +168,29 @@ def noise_ceiling(leverage: Floats, tokens: int, seed: int) -> tuple[float, floa
     return rho, spread / (spread + float(polygamma(1, tokens / 2)))
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """ρ* of score and leverage in a group; `group` empty: over all."""
 
     group: str
-    rho: float
-    low: float
-    high: float
+    rho: Bounds
     reliability: float
+
+    @property
+    def decides(self) -> bool:
+        """Whether the score is reliable enough in it."""
+        return self.reliability >= RELIABLE and np.isfinite(self.rho.low)
 
 
 def agreements(score: Floats, leverage: Floats, group: Strings, unit: Ints, draws: int, seed: int) -> list[Agreement]:
     """Over all sequences and within each group; intervals share LEVEL between those that are reliable."""
-    found = []
+    rows = []
     for name in ("", *sorted(set(group.tolist()))):
         here = (group == name) if name else np.ones(len(group), bool)
-        m, h = score[..., here], leverage[..., here]
+        m, h, drawn = score[..., here], leverage[..., here], resamples(unit[here], group[here], draws, seed)
         if here.sum() > 9 and not unusable(m=m, h=h):
-            rho, reliability = (float(v[0]) for v in disattenuated(m, h, np.ones((1, int(here.sum())))))
-            found.append((name, here, rho, reliability))
-    tests, out = max(1, sum(reliability >= RELIABLE for *_, reliability in found)), []
-    for name, here, rho, reliability in found:
-        drawn = resamples(unit[here], group[here], draws, seed)
-        limits = drawn.interval(rho, disattenuated(score[..., here], leverage[..., here], drawn.weights)[0], tests)
-        out.append(Agreement(name, rho, *limits, reliability))
-    return out
+            rows.append((name, drawn, *disattenuated(m, h, drawn.weights)))
+    tests = max(1, sum(reliability[0] >= RELIABLE for *_, reliability in rows))
+    return [Agreement(name, drawn.bounds(rho, tests), float(reliability[0])) for name, drawn, rho, reliability in rows]
 
 
 def t6_strong(
@@ -200,23 +209,23 @@ def t6_strong(
         return without_data(name, reason), []
     best, others = best_leverage(score, leverage, seed)
     h = leverage[:, best][..., others]
-    found = agreements(score[..., others], h, group[others], unit[others], draws, seed)
+    by_group = agreements(score[..., others], h, group[others], unit[others], draws, seed)
     rule = (
         f"refuted if the upper end of ρ* is below {IDENTICAL} over all or in a group with reliability ≥ {RELIABLE}; "
-        f"supported if all lower ends are above"
+        f"supported if all groups are as reliable, and all lower ends are above"
     )
-    if not found or found[0].group or not found[0].reliability >= RELIABLE or not np.isfinite(found[0].low):
-        shown = f"{found[0].reliability:.2f}" if found and not found[0].group else "not defined"
-        return without_data(name, f"the reliability of the score, {shown}, is too low to correct for"), found
-    sure = [a for a in found if a.reliability >= RELIABLE and np.isfinite(a.low)]
+    if not by_group or by_group[0].group or not by_group[0].decides:
+        shown = f"{by_group[0].reliability:.2f}" if by_group and not by_group[0].group else "not defined"
+        return without_data(name, f"the reliability of the score, {shown}, is too low to correct for"), by_group
+    sure = [a for a in by_group if a.decides]
     ceiling, explained = noise_ceiling(h.mean(axis=(0, 1)), tokens, seed)
-    within = ", ".join(f"{a.group} {a.rho:.2f}" for a in found if a.group)
+    within = ", ".join(f"{a.group} {a.rho.value:.2f}" for a in by_group if a.group)
     note = (
         f"{kinds[best]}; within groups {within}; leverage times luck gives {ceiling:.2f}, R² of logarithms {explained:.2f}; "
         f"decided by {', '.join(a.group or 'all' for a in sure)}"
     )
-    verdict = decide(all(a.low >= IDENTICAL for a in sure), any(a.high < IDENTICAL for a in sure))
-    return Claim(name, found[0].rho, found[0].low, found[0].high, ceiling, verdict, rule, note, "Spearman's ρ*"), found
+    verdict = decide(all(a.decides and a.rho.low >= IDENTICAL for a in by_group), any(a.rho.high < IDENTICAL for a in sure))
+    return Claim(name, *by_group[0].rho, ceiling, verdict, rule, note, "Spearman's ρ*"), by_group
 
 
 def cross_fitted(covariates: Floats, outcome: Floats, unit: Ints, seed: int) -> Floats:
@@ -258,39 +267,33 @@ def t6_in_expectation(
     name = "T6 in expectation"
     if reason := unusable(score=score, leverage=leverage, V=outside, sparsity=sparsity, extraction=extracted):
         return without_data(name, reason)
-    single = copies == 1
+    single, drawn = copies == 1, resamples(unit, group, draws, seed)
     alone = resamples(unit[single], group[single], draws, seed)
-    ones = np.ones((1, int(single.sum())))
-    m, h = score[..., single], leverage[..., single]
-    rho = float(disattenuated(m, h, ones)[0][0])
-    rises = alone.interval(rho, disattenuated(m, h, alone.weights)[0])
-    drawn, ones = resamples(unit, group, draws, seed), np.ones((1, len(unit)))
+    rises = alone.bounds(disattenuated(score[..., single], leverage[..., single], alone.weights)[0])
     gains, partials, areas = [], [], []
     for split in range(len(score)):
         for a in (0, 1):  # everything from one half of the runs, and the score from the other
             y, m, h = extracted[split, a], score[split, 1 - a], leverage[split, a]
             rivals = [_scaled_ranks(outside[split, a]), _scaled_ranks(sparsity[split, a])]
             fits = [(of, cross_fitted(np.column_stack([of, *rivals]), y, unit, seed)) for of in map(_scaled_ranks, (h, h * copies))]
-            of, without = max(fits, key=lambda fit: float(weighted_auc(fit[1], y, ones)[0]))  # of one copy, or of all
+            of, without = max(fits, key=lambda fit: float(weighted_auc(fit[1], y, drawn.weights[:1])[0]))  # of one copy, or of all
             more = cross_fitted(np.column_stack([of, *rivals, _scaled_ranks(m)]), y, unit, seed)
-            both = [np.concatenate([weighted_auc(fit, y, w) for w in (ones, drawn.weights)]) for fit in (without, more)]
-            gains.append(both[1] - both[0])
-            areas.append(both[0][0])
-            partials.append(rank_matrices([m, of, *rivals, y], ones)[0])
-    gain = np.mean(gains, axis=0)
-    adds = drawn.interval(float(gain[0]), gain[1:])
-    ranks = np.mean(partials, axis=0)[None]
+            before, after = (weighted_auc(fit, y, drawn.weights) for fit in (without, more))
+            gains.append(after - before)
+            areas.append(before[0])
+            partials.append(rank_matrices([m, of, *rivals, y], drawn.weights[:1])[0])
+    adds, ranks = drawn.bounds(np.mean(gains, axis=0)), np.mean(partials, axis=0)[None]
     of_leverage, of_score = partial_correlation(ranks, [2, 3])[0], partial_correlation(ranks, [1, 2, 3], 0, 4)[0]
     rule = (
         f"supported if ρ* of score and leverage is above 0 and the gain in AUC for extraction, over leverage, V and sparsity, is "
         f"below {NEGLIGIBLE}; refuted if ρ* is below 0 or the gain above {NEGLIGIBLE}"
     )
     note = (
-        f"ρ* {_shown(rho, rises)}; partial ρ of score and leverage given V and sparsity {of_leverage:.2f}, of score and extraction "
+        f"ρ* {rises}; partial ρ of score and leverage given V and sparsity {of_leverage:.2f}, of score and extraction "
         f"given all three {of_score:.2f}; AUC without the score {np.mean(areas):.2f}"
     )
-    verdict = decide(rises[0] > 0 and adds[1] < NEGLIGIBLE, rises[1] < 0 or adds[0] > NEGLIGIBLE)
-    return Claim(name, float(gain[0]), *adds, 0.0, verdict, rule, note, "gain in AUC")
+    verdict = decide(rises.low > 0 and adds.high < NEGLIGIBLE, rises.high < 0 or adds.low > NEGLIGIBLE)
+    return Claim(name, *adds, 0.0, verdict, rule, note, "gain in AUC")
 
 
 # -- T7: does the score tell memorizing from learning? -----------------------------------------------------------------
@@ -298,46 +301,36 @@ def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS
     """L3: is M of a ring whose one trained member teaches its twins as high as a canary's? All [n]; `ring`: such rings, else
     canaries. ω = 1 − Σ spill / Σ M says which of them teach."""
     name = "T7"
-    if reason := unusable(score=score) or ("" if ring.any() and not ring.all() else "no canaries or no lone rings"):
+    reason = unusable(score=score) or ("" if ring.any() and not ring.all() else "no canaries or no lone rings")
+    if reason := reason or ("" if np.isfinite(spill).all() else "a sequence has no never-trained twin"):
         return without_data(name, reason)
-    if reason := "" if np.isfinite(spill).all() else "a sequence has no never-trained twin":
-        return without_data(name, reason)
-    drawn = resamples(unit, ring.astype(str), draws, seed)
-    fewest = min(len(np.unique(unit[side])) for side in (ring, ~ring))
-    drawn = Resamples(
-        drawn.weights, fewest - 1, (fewest / max(fewest - 1, 1)) ** 0.5
-    )  # the smaller side has nearly all of the error
-    both = np.concatenate([np.ones((1, len(score))), drawn.weights])
-    mean = {
-        side: [(both[:, w] * v[w]).sum(axis=1) / both[:, w].sum(axis=1) for v in (score, spill)]
-        for side, w in ((1, ring), (0, ~ring))
-    }
+    fewest = min(len(np.unique(unit[side])) for side in (ring, ~ring))  # the smaller side has nearly all of the error
+    drawn = resamples(unit, ring, draws, seed, fewest - 1)
+    of_rings, of_canaries = ([drawn.mean(np.where(side, v, 0.0)) for v in (score, spill)] for side in (ring, ~ring))
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio, omegas = mean[1][0] / mean[0][0], [1 - mean[side][1] / mean[side][0] for side in (0, 1)]
-    low, high = drawn.interval(float(ratio[0]), ratio[1:])
-    canaries, rings = (drawn.interval(float(o[0]), o[1:]) for o in omegas)
-    known = canaries[0] > SPECIFIC and rings[1] < SHARED
+        ratio = of_rings[0] / of_canaries[0] * ((~ring).sum() / ring.sum())
+        rings, canaries = (drawn.bounds(1 - spilt / m) for m, spilt in (of_rings, of_canaries))
+    high = drawn.bounds(ratio)
+    apart = canaries.low > SPECIFIC and rings.high < SHARED
     rule = (
         f"if ω of canaries is above {SPECIFIC} and of lone rings below {SHARED}: supported if the mean score of lone rings is "
         f"above {AS_HIGH} of a canary's, refuted if below"
     )
-    note = f"ω of canaries {_shown(omegas[0][0], canaries)}, of lone rings {_shown(omegas[1][0], rings)}"
-    note += "" if known else "; ω does not tell them apart"
-    verdict = decide(known and low > AS_HIGH, known and high < AS_HIGH)
-    return Claim(name, float(ratio[0]), low, high, float(ratio[0] * omegas[1][0]), verdict, rule, note, "of a canary's score")
+    note = f"ω of canaries {canaries}, of lone rings {rings}" + ("" if apart else "; ω does not tell them apart")
+    verdict = decide(apart and high.low > AS_HIGH, apart and high.high < AS_HIGH)
+    return Claim(name, *high, high.value * rings.value, verdict, rule, note, "of a canary's score")
 
 
 # -- T8: does the score see what is memorized in many copies? ----------------------------------------------------------
-def _slopes(values: Floats, copies: Ints, weights: Floats, log: bool) -> Floats:
-    """[draws]: slope of the mean of each number of copies on log₂ d; or of its logarithm, where what cannot be told from 0 counts
-    as its standard error."""
-    x = np.log2(np.unique(copies))
-    means = np.stack(
-        [(weights[:, h] * values[h]).sum(axis=1) / weights[:, h].sum(axis=1) for h in (copies == d for d in np.unique(copies))]
-    )
+def _slopes(values: Floats, copies: Ints, drawn: Resamples, log: bool) -> Bounds:
+    """Slope of the mean of each number of copies on log₂ d; or of its logarithm, where what does not differ from 0 counts as its
+    standard error."""
+    numbers = np.unique(copies)
+    means = np.stack([Resamples(drawn.weights[:, copies == d], 0).mean(values[copies == d]) for d in numbers])
     if log:
         means = np.log(np.maximum(means, np.maximum(means[:, 1:].std(axis=1, keepdims=True), 1e-6)))
-    return np.asarray(((x - x.mean())[:, None] * means).sum(axis=0) / ((x - x.mean()) ** 2).sum(), np.float64)
+    x = np.log2(numbers) - np.log2(numbers).mean()
+    return drawn.bounds((x[:, None] * means).sum(axis=0) / (x**2).sum())
 
 
 def t8(
@@ -345,37 +338,28 @@ def t8(
 ) -> Claim:
     """L5: does the score fall with the number of copies, while extraction rises? score, extracted: [splits, 2, n], of canaries in
     copies and of dense sequences, these with one copy included; `dense`: which are."""
-    if reason := unusable(extraction=extracted) or ("" if np.isfinite(score).all() else "the score is not defined"):
+    if reason := unusable(score=score, extraction=extracted):
         return without_data(claim, reason)
-    if np.ptp(score) == 0:
-        return without_data(claim, "the score is the same for all sequences")
-    mean, share, found = score.mean(axis=(0, 1)), extracted.mean(axis=(0, 1)), []
+    mean, share, slopes = score.mean(axis=(0, 1)), extracted.mean(axis=(0, 1)), []
     for side in (dense, ~dense):
         here = side & (copies > 1)
         if len(np.unique(copies[here])) < 2:
             return without_data(claim, "duplicates have fewer than two numbers of copies")
-        drawn = resamples(unit[here], copies[here].astype(str), draws, seed)
-        weights = np.concatenate([np.ones((1, int(here.sum()))), drawn.weights])
-        for values, log in ((mean, True), (share, False)):
-            slopes = _slopes(values[here], copies[here], weights, log)
-            found.append((float(slopes[0]), *drawn.interval(float(slopes[0]), slopes[1:])))
-    drawn = resamples(unit[dense], copies[dense].astype(str), draws, seed)
-    weights = np.concatenate([np.ones((1, int(dense.sum()))), drawn.weights])
-    areas = [weighted_auc(m[1 - a][dense], p[a][dense], weights) for m, p in zip(score, extracted, strict=True) for a in (0, 1)]
-    area = np.mean(areas, axis=0)
-    low, high = drawn.interval(float(area[0]), area[1:])
-    (slope, *limits), rises, (other, *others), rises_too = found
-    known = rises[1] > 0 and rises_too[1] > 0
+        drawn = resamples(unit[here], copies[here], draws, seed)
+        slopes += [_slopes(mean[here], copies[here], drawn, True), _slopes(share[here], copies[here], drawn, False)]
+    drawn = resamples(unit[dense], copies[dense], draws, seed)
+    pairs = [(m[1 - a][dense], p[a][dense]) for m, p in zip(score, extracted, strict=True) for a in (0, 1)]
+    area = drawn.bounds(np.mean([weighted_auc(m, p, drawn.weights) for m, p in pairs], axis=0))
+    slope, rises, other, rises_too = slopes
+    extracts = rises.low > 0 and rises_too.low > 0
     rule = (
         "if extraction rises with copies: supported if the score falls with log₂ d in dense text and among canaries, and its AUC "
         "for extraction in dense text is below .5; refuted if it rises in both and the AUC is above .5"
     )
-    note = f"of canaries {_shown(other, others)}; AUC in dense text {_shown(area[0], (low, high))}"
-    note += "" if known else "; extraction does not rise with copies"
-    verdict = decide(
-        known and limits[1] < 0 and others[1] < 0 and high < 0.5, known and limits[0] > 0 and others[0] > 0 and low > 0.5
-    )
-    return Claim(claim, slope, *limits, 0.0, verdict, rule, note, "log nats per doubling")
+    note = f"of canaries {other}; AUC in dense text {area}" + ("" if extracts else "; extraction does not rise with copies")
+    falls = extracts and slope.high < 0 and other.high < 0 and area.high < 0.5
+    verdict = decide(falls, extracts and slope.low > 0 and other.low > 0 and area.low > 0.5)
+    return Claim(claim, *slope, 0.0, verdict, rule, note, "log nats per doubling")
 
 
 # -- T9: are highly memorized sequences ordinary? ----------------------------------------------------------------------
@@ -414,9 +398,8 @@ def t9(
     if reason := unusable(score=score, log_p=inside, leverage=leverage):
         return without_data(name, reason)
     drawn = resamples(unit, group, draws, seed)
-    weights = np.concatenate([np.ones((1, len(unit))), drawn.weights])
-    share = np.mean([central_share(m[1 - a], u[a], weights) for m, u in zip(score, inside, strict=True) for a in (0, 1)], axis=0)
-    low, high = drawn.interval(float(share[0]), share[1:])
+    pairs = [(m[1 - a], u[a]) for m, u in zip(score, inside, strict=True) for a in (0, 1)]
+    share = drawn.bounds(np.mean([central_share(m, u, drawn.weights) for m, u in pairs], axis=0))
     worlds = min(draws, WORLDS)
     null = [central_share(*leverage_world(h, tokens, worlds, seed), np.ones((worlds, len(unit)))) for h in leverage]
     medians, most = np.median(null, axis=1), float(np.quantile(null[best], LEVEL))
@@ -430,5 +413,5 @@ def t9(
         f"worlds of luck and other measures of leverage have {medians.min():.2f} to {medians.max():.2f}; leverage of the highly "
         f"memorized is above that of {100 * rank:.0f} % of all"
     )
-    verdict = decide(low > 0.5 > most, high < 0.5 or medians[best] > 0.5)
-    return Claim(name, float(share[0]), low, high, float(medians[best]), verdict, rule, note, "share in the central 90 %")
+    verdict = decide(share.low > 0.5 > most, share.high < 0.5 or medians[best] > 0.5)
+    return Claim(name, *share, float(medians[best]), verdict, rule, note, "share in the central 90 %")

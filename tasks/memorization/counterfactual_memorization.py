@@ -16,8 +16,8 @@ from schemas import Study
 from tasks.measures import Measure, MetricRows, ModelCheckpoint
 from tasks.memorization.counterfactual import applies, estimates
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
-from tasks.memorization.run_contrasts import Bools, likelihood_ratio, reliability
-from tasks.statistics import Estimate, Floats
+from tasks.memorization.run_contrasts import Bools, halved, likelihood_ratio, reliability
+from tasks.statistics import Estimate, Floats, Ints
 from tasks.step import Work
 
 NAME = "counterfactual_memorization"
@@ -139,16 +139,27 @@ def _attack(scores: Floats, inside: Bools, outside: Bools) -> tuple[float, float
 def _reliabilities(panel: EnsemblePanel, rows: MetricRows, of: ModelCheckpoint, seed: int) -> None:
     """Of M over all members with one copy, and within each group: two halves of the runs, Spearman-Brown."""
     names, single = panel.sequences["group"].to_numpy(), panel.sequences["copies"].to_numpy() == 1
-    arms, log_p = panel.arms[0], panel.values["log_p"][-1]
-    unit = (4 if len(log_p) % 4 == 0 else 2) if panel.paired else 1
+    halves = halves_of_m(panel, seed)
     for group in ("", *sorted(set(names.tolist()))):
         here = np.flatnonzero(panel.member & (single if not group else names == group))
-        drawn = reliability(log_p[:, here], arms.of(here), unit, seed)
+        drawn = reliability(halves[:, :, here])
         value = float(np.nanmean(drawn)) if np.isfinite(drawn).any() else np.nan
         spread = float(np.nanstd(drawn)) if np.isfinite(value) else np.nan
+        note = "" if np.isfinite(value) else "too few runs or sequences, or all are alike"
         more: dict[str, Any] = {"of": of, "unit": "sequence", "group": group, "rows": len(here), "examples": len(here)}
-        rows.add(NAME, "reliability", Estimate(value, note="" if np.isfinite(value) else "too few runs or sequences"), **more)
-        rows.add(NAME, "reliability_spread", Estimate(spread, note="" if np.isfinite(value) else "too few runs"), **more)
+        rows.add(NAME, "reliability", Estimate(value, note=note), **more)
+        rows.add(NAME, "reliability_spread", Estimate(spread, note=note), **more)
+
+
+def halves_of_m(panel: EnsemblePanel, seed: int) -> Floats:
+    """float [splits, 2, sequences]: M at the end of the training, from two halves of the runs."""
+
+    def estimate(runs: Ints) -> Floats:
+        some = panel.of_runs(runs)
+        return some.effect(some.values["log_p"][-1], some.arms[0])[0]
+
+    unit = (4 if len(panel.runs) % 4 == 0 else 2) if panel.paired else 1
+    return halved(estimate, len(panel.runs), unit, seed).reshape(-1, 2, len(panel.sequences))
 
 
 def _estimate(value: float, error: float) -> Estimate:

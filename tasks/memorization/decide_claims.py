@@ -7,6 +7,7 @@ its seeds give, else it is inconclusive. Next to each verdict of a model is that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from tasks.memorization.counterfactual import applies
 from tasks.memorization.counterfactual_memorization import FEWEST_RUNS
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
 from tasks.memorization.run_halves import Halves, half_of_runs, halves
-from tasks.statistics import Floats, Ints
+from tasks.statistics import Floats
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 BINS = 5
@@ -123,7 +124,7 @@ def _decide(
     tokens = len(members["ids"][0]) - int(members["prefix"][0])
     score, m, spill = of.group_out, *_full(panel)
     single = copies == 1
-    strong, found = rules.t6_strong(
+    strong, agreements = rules.t6_strong(
         score[..., single], of.leverage[..., single], of.kinds, group[single], unit[single], tokens, **more
     )
     best = rules.best_leverage(score[..., single], of.leverage[..., single], settings["seed"])[0]
@@ -141,11 +142,10 @@ def _decide(
     ]
     ninth = rules.t9(of.one_out, of.inside, of.leverage.mean(axis=(0, 2)), best, tokens, group, unit, **more)
     claims = [strong, expected, seventh, *eighth, ninth]
-    extracted, sparsity = of.extracted.mean(axis=(0, 1)), of.sparsity.mean(axis=(0, 1))
-    seen = {"score": m, "extraction": extracted, "leverage": h.mean(axis=(0, 1))}
-    points = [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, a.rho, a.low, a.high) for a in found]
-    points += _highly_memorized(of, seen["leverage"], tokens, settings["seed"])
-    points += _density(seen, {"sparsity": sparsity, "in log p": of.inside.mean(axis=(0, 1))}, group, more)
+    points = [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, *a.rho) for a in agreements]
+    points += _highly_memorized(of, h.mean(axis=(0, 1)), tokens, settings["seed"])
+    seen = {"score": of.group_out[0, 1], "extraction": of.extracted[0, 1], "leverage": h[0, 1]}
+    points += _density(seen, {"sparsity": of.sparsity[0, 0], "in log p": of.inside[0, 0]}, group, more)
     return claims, points
 
 
@@ -158,18 +158,6 @@ def _full(panel: EnsemblePanel) -> tuple[Floats, Floats]:
 
 
 # -- points of figures -------------------------------------------------------------------------------------------------
-def _mean_points(
-    claim: str, figure: str, series: str, x: Floats, values: Floats, unit: Ints, more: Mapping[str, int]
-) -> Iterator[ClaimPoint]:
-    """The mean of values at each x, with its interval."""
-    for at in np.unique(x):
-        here = x == at
-        drawn = rules.resamples(unit[here], x[here].astype(str), more["draws"], more["seed"])
-        means = (drawn.weights * values[here]).sum(axis=1) / drawn.weights.sum(axis=1)
-        value = float(values[here].mean())
-        yield ClaimPoint(claim, figure, series, float(at), value, *drawn.interval(value, means))
-
-
 def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> Iterator[ClaimPoint]:
     """Share of highly memorized sequences in each tenth of log p with them, of runs and of worlds of leverage and luck: Fig. 3b of
     arXiv 2106.03216 with its null."""
@@ -185,25 +173,19 @@ def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> I
 
 
 def _density(seen: Mapping[str, Floats], by: Mapping[str, Floats], group: Strings, more: Mapping[str, int]) -> Iterator[ClaimPoint]:
-    """L7: score, extraction and leverage in fifths of the sparsity and of log p; of `dense` and `mismatch` in the densest third of
-    the sequences, where the first says what is learned there and the second what is memorized."""
+    """L7: score, extraction and leverage in fifths of the sparsity and of log p with it, which are from the other half of the runs;
+    of `dense` and `mismatch` in the densest third, where the first says what is learned there, and the second what is memorized."""
     for name, of in by.items():
         if not np.isfinite(of).all() or not len(of):
             continue
-        fifth = of.argsort().argsort() * BINS // len(of)
-        x = np.array([of[fifth == bin].mean() for bin in range(BINS)])[fifth]
-        for series, values in seen.items():
-            yield from _mean_points("T8 leave-group-out", name, series, x, values, np.arange(len(x)), more)
-        if name == "sparsity":
-            densest = of <= np.quantile(of, 1 / 3)
-            for number, kind in enumerate(("dense", "mismatch")):
-                here = densest & (group == kind)
-                for series, values in seen.items():
-                    at = np.full(int(here.sum()), float(number))
-                    label = f"{kind}: {series}"
-                    yield from _mean_points(
-                        "T8 leave-group-out", "densest third", label, at, values[here], np.arange(len(at)), more
-                    )
+        fifth, densest = of.argsort().argsort() * BINS // len(of), of <= np.quantile(of, 1 / 3)
+        bins = [(name, "", of[fifth == bin].mean(), fifth == bin) for bin in range(BINS)]
+        bins += [(f"densest third by {name}", f"{kind}: ", 0.0, densest & (group == kind)) for kind in ("dense", "mismatch")]
+        for (figure, kind, x, here), (series, values) in product(bins, seen.items()):
+            if here.any() and np.isfinite(values).all():
+                drawn = rules.resamples(np.arange(here.sum()), group[here], more["draws"], more["seed"])
+                mean = drawn.bounds(drawn.mean(values[here]))
+                yield ClaimPoint("T8 leave-group-out", figure, kind + series, float(x), *mean)
 
 
 # -- over seeds --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from tasks.text.bpe.tokenizer import load_tokenizer
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 TOLERANCES = (0.0, 0.002, 0.01)
 HELD_OUT, NO_PHANTOMS = "phantoms", "no phantoms to compare with"
+Both = tuple[Floats, Floats]  # of all rows, and of their draws
 CLASSES = ("", "number", "capitalised", "other")  # "": all tokens
 
 
@@ -109,20 +110,18 @@ def run(work: Work, rows: MetricRows) -> None:
             for k, token_class in enumerate(CLASSES):
                 values = {of: v[:, both, k].T for of, v in training.values.items()}
                 if values["tokens"][members].any():
-                    curves = _curves(work, values, members, clusters)
-                    _add(sample, training, token_class, curves, losses, epochs)
+                    _add(sample, training, token_class, *_curves(work, values, members, clusters), losses, epochs)
 
 
-def _losses(training: TrainingRun) -> tuple[Floats, Floats]:
+def _losses(training: TrainingRun) -> Both:
     """The loss of held-out text at each checkpoint and its draws, [draws, checkpoints]; and rows of when the run overfits. Phantoms
     of a planted corpus are no text, so those of held-out documents decide for all samples."""
     none = np.empty(0, np.int64)
-    held_out = next(
-        (s for s in training.windows.samples() if s.name == HELD_OUT), WindowSample(training.windows, HELD_OUT, none, none)
-    )
+    nothing = WindowSample(training.windows, HELD_OUT, none, none)
+    held_out = next((s for s in training.windows.samples() if s.name == HELD_OUT), nothing)
     at, steps = held_out.at, training.steps
     clusters = held_out.clusters if len(at) else np.zeros(1, np.int64)
-    losses, why = list[tuple[Floats, Floats]](), "" if len(at) else NO_PHANTOMS
+    losses, why = list[Both](), "" if len(at) else NO_PHANTOMS
     add = partial(held_out.add, examples=0)
     for k, token_class in enumerate(CLASSES):
         values = {of: v[:, at, k].T if len(at) else np.zeros((1, len(steps))) for of, v in training.values.items()}
@@ -160,24 +159,17 @@ def _curves(work: Work, values: dict[str, Floats], members: Mask, clusters: Ints
     return Curves(*point[:, None]), Curves(*draws[: len(draws) * (count > 1)].transpose(1, 0, 2))
 
 
-def _add(
-    sample: WindowSample,
-    training: TrainingRun,
-    token_class: str,
-    curves: tuple[Curves, Curves],
-    losses: tuple[Floats, Floats],
-    epochs: float,
-) -> None:
+def _add(sample: WindowSample, run: TrainingRun, tokens: str, point: Curves, draws: Curves, losses: Both, epochs: float) -> None:
     """Rows of one class of tokens. losses: of all tokens, which decide when the model overfits; epochs: of one training step."""
-    (point, draws), steps, last = curves, training.steps, training.checkpoints[-1]
+    steps, last = run.steps, run.checkpoints[-1]
     none = "" if np.isfinite(point.phantoms).any() else NO_PHANTOMS
     both = {name: (values, draws.outcomes[name]) for name, values in point.outcomes.items()}
     for name, (values, others) in {**both, "phantoms": (point.phantoms, draws.phantoms)}.items():
-        for c, checkpoint in enumerate(training.checkpoints):
+        for c, checkpoint in enumerate(run.checkpoints):
             share = with_interval(values[0, c], others[:, c], undefined=none)
-            sample.add("share", share, of=checkpoint, x=float(steps[c]), detail=f"{name} {token_class}".rstrip())
+            sample.add("share", share, of=checkpoint, x=float(steps[c]), detail=f"{name} {tokens}".rstrip())
     for name, (values, others) in both.items():
-        key: dict[str, Any] = {"of": last, "detail": f"{name} {token_class}".rstrip()}
+        key: dict[str, Any] = {"of": last, "detail": f"{name} {tokens}".rstrip()}
         for level in LEVELS:
             when, drawn = float(first_reached(steps, values, level)[0]), first_reached(steps, others, level)
             why = none or f"not reached by step {steps[-1]:.0f}, where it is {values[0, -1]:.3f}"
@@ -208,4 +200,4 @@ def settings(study: Study) -> dict[str, Any]:
     return draw_settings(study) | {"runs": runs_of(study), "per_step": per_step}
 
 
-MEASURE = of_windows("dynamics", run, (*READS, "tokenizer", "tokens"), settings, 2.0)
+MEASURE = of_windows("dynamics", run, (*READS, "tokenizer", "tokens"), settings, cost=2.0)

@@ -19,6 +19,7 @@ from tasks.memorization.scored_windows import Mask, mean, of_windows, read_windo
 from tasks.statistics import FEWEST_CLUSTERS, Estimate, Floats, Ints, effective_clusters
 from tasks.step import Work
 
+Columns = dict[str, Any]
 TERMS = ("log2_occurrences", "log2_prefix", "log10_parameters", "entropy_bits")
 MOST_WINDOWS = 20_000  # of a sample; the names of windows begin with hashes, so the first ones are a random subset
 Z = 1.959963984540054
@@ -26,16 +27,16 @@ CERTAIN = 15.0  # log odds: a separation sends some beyond it before the fit end
 
 
 @dataclass(frozen=True)
-class ExtractionTable:
+class FitTable:
     """Rows of a fit: whether a window is extracted, the values of the terms [rows, terms], its cluster."""
 
     extracted: Mask
     terms: Floats
     clusters: Ints
 
-    def only(self, rows: Mask) -> "ExtractionTable":
+    def only(self, rows: Mask) -> "FitTable":
         """Some of its rows."""
-        return ExtractionTable(self.extracted[rows], self.terms[rows], self.clusters[rows])
+        return FitTable(self.extracted[rows], self.terms[rows], self.clusters[rows])
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class LogisticFit:
         return float(p.mean()), float(np.sqrt(max(0.0, float(gradient @ self.covariance @ gradient))))
 
 
-def fit(table: ExtractionTable) -> LogisticFit:
+def fit(table: FitTable) -> LogisticFit:
     """The logistic fit with cluster-robust standard errors; a term that does not vary, or follows from others, is left out."""
     clusters = effective_clusters(table.clusters) if len(table.clusters) else 0.0
     left_out, kept = dict[int, str](), list[int]()
@@ -133,9 +134,7 @@ def run(work: Work, rows: MetricRows) -> None:
                 _curve(work, rows, {**more, "detail": TERMS[term]}, law, table, null, term)
 
 
-def _curve(
-    work: Work, rows: MetricRows, more: dict[str, Any], law: LogisticFit, table: ExtractionTable, null: ExtractionTable, term: int
-) -> None:
+def _curve(work: Work, rows: MetricRows, more: Columns, law: LogisticFit, table: FitTable, null: FitTable, term: int) -> None:
     """Points of the curve of one term: its distinct values if there are few, else nine quantiles; each next to phantoms. Phantoms
     at the same prefix or model; occurrences they do not have, and their entropy is not compared."""
     values = np.unique(table.terms[:, term])
@@ -158,7 +157,7 @@ def _curve(
             rows.add("extraction_laws", statistic, estimate, bin=number, x=value, **more)
 
 
-def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:
+def _tables(work: Work, rows: MetricRows) -> dict[str, FitTable]:
     last = {of.key for of in checkpoints_of(work, last=True)}
     parts: dict[str, list[tuple[Mask, Floats, Ints]]] = {}
     for windows in read_windows(work, rows, "extraction_laws", "extracted_from"):
@@ -176,7 +175,7 @@ def _tables(work: Work, rows: MetricRows) -> dict[str, ExtractionTable]:
                 extracted = windows.values["extracted_from"][at, length - 1]
                 parts.setdefault(sample.name, []).append((extracted, np.column_stack(columns), every[at]))
     joined = {sample: [np.concatenate(columns) for columns in zip(*some, strict=True)] for sample, some in parts.items()}
-    return {sample: ExtractionTable(*columns) for sample, columns in joined.items()}
+    return {sample: FitTable(*columns) for sample, columns in joined.items()}
 
 
 MEASURE = of_windows("extraction_laws", run)

@@ -162,4 +162,4 @@ def applies(study: Study) -> bool:
     return study.memorization is not None and any(m.pretrain and len(m.pretrain.checkpoints) > 1 for m in study.models)
 
 
-MEASURE = of_windows("memorization_profile", run, (*READS, "tokens", "documents"), settings, 2.0, applies=applies)
+MEASURE = of_windows("memorization_profile", run, (*READS, "tokens", "documents"), settings, cost=2.0, applies=applies)

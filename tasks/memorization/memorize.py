@@ -32,10 +32,8 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     for part in inputs["sequence_scores"]:
         pieces.setdefault((part.labels["model"], part.labels["checkpoint"]), []).append(part)
     shared = {name: inputs[name] for name in ("sequences", "tokenizer")}
-    return [
-        Job({"model": model, "checkpoint": checkpoint}, {}, {"sequence_scores": tuple(parts), **shared})
-        for (model, checkpoint), parts in pieces.items()
-    ]
+    names = ("model", "checkpoint")
+    return [Job(dict(zip(names, of, strict=True)), {}, {"sequence_scores": tuple(parts), **shared}) for of, parts in pieces.items()]
 
 
 def run(work: Work) -> None:
@@ -77,26 +75,18 @@ def _measures(rows: pl.DataFrame, tokenizer: Any) -> Mapping[str, Any]:
     prefix = int(rows["prefix"][0])
     hits, ids = as_array(rows["hits"]), as_array(rows["ids"])
     log_p, means, variances = (as_array(rows[name]).astype(np.float64) for name in ("log_probabilities", "means", "variances"))
+    sampled = as_array(rows["sampled"])[:, :, prefix:].astype(np.float64).sum(axis=2).tolist()
     texts = tokenizer.decode_batch(ids.tolist(), skip_special_tokens=False)
     sizes = np.array([len(zlib.compress(text.encode("utf-8", "surrogatepass"))) for text in texts])
     starts = extracted_from(hits, prefix)
-    return {
-        "extracted": starts[:, -1],
-        "extracted_from": pl.Series(starts).cast(pl.List(pl.Boolean)),
-        "longest_run": longest_run(hits).astype(np.int32),
-        "strength": strength(hits),
-        "accuracy": hits.mean(axis=1),
-        "suffix_log_p": log_p[:, prefix:].sum(axis=1),
-        "unrelated_log_p": pl.Series(log_mean(rows["unrelated"].to_list()), dtype=pl.Float64),
-        "sampled_log_p": pl.Series(
-            as_array(rows["sampled"])[:, :, prefix:].astype(np.float64).sum(axis=2).tolist(), dtype=pl.List(pl.Float64)
-        ),
-        "loss": log_p.mean(axis=1),
-        "zlib": log_p.sum(axis=1) / sizes,
-        "min_k": lowest_mean(log_p),
-        "min_k_plus_plus": lowest_mean(standardised(log_p, means, variances)),
-        "kind": kinds(ids, texts, rows["occurrences"].to_numpy()),
-    }
+    columns: dict[str, Any] = {"extracted": starts[:, -1], "extracted_from": pl.Series(starts).cast(pl.List(pl.Boolean))}
+    columns |= {"longest_run": longest_run(hits).astype(np.int32), "strength": strength(hits), "accuracy": hits.mean(axis=1)}
+    columns["suffix_log_p"] = log_p[:, prefix:].sum(axis=1)
+    columns["unrelated_log_p"] = pl.Series(log_mean(rows["unrelated"].to_list()), dtype=pl.Float64)
+    columns["sampled_log_p"] = pl.Series(sampled, dtype=pl.List(pl.Float64))
+    columns |= {"loss": log_p.mean(axis=1), "zlib": log_p.sum(axis=1) / sizes, "min_k": lowest_mean(log_p)}
+    columns["min_k_plus_plus"] = lowest_mean(standardised(log_p, means, variances))
+    return columns | {"kind": kinds(ids, texts, rows["occurrences"].to_numpy())}
 
 
 RATES = {"memorize": Rate(4_000, "windows /s", "a core among others at work, windows of 64 tokens", guess=True)}
@@ -108,26 +98,11 @@ def cost(sizes: Sizes) -> Cost:
     if memorization is None:
         return Cost(unit="windows")
     windows = sizes.study.expected_windows * sizes.checkpoints
-    core = windows * memorization.window / 64 / RATES["memorize"]
-    return Cost(
-        sizes.checkpoints,
-        windows,
-        "windows",
-        read=windows * memorization.window * 40,
-        written=windows * 150,
-        core=core,
-        memory=1e9,
-        guesses=RATES["memorize"].as_guess(),
-        rates=RATES,
-    )
+    core, guesses = windows * memorization.window / 64 / RATES["memorize"], RATES["memorize"].as_guess()
+    read, written = windows * memorization.window * 40, windows * 150
+    return Cost(sizes.checkpoints, windows, "windows", read, written, core, memory=1e9, guesses=guesses, rates=RATES)
 
 
-MEMORIZE = Step(
-    "memorize",
-    version=1,
-    about="a row for each window and checkpoint, with a number for each definition of memorization",
-    reads=("sequences", "sequence_scores", "tokenizer"),
-    stages=(Stage(writes=(SEQUENCE_MEASURES,), plan=plan, run=run),),
-    cost=cost,
-    applies=asks_for_memorization,
-)
+ABOUT = "a row for each window and checkpoint, with a number for each definition of memorization"
+READS, STAGES = ("sequences", "sequence_scores", "tokenizer"), (Stage(writes=(SEQUENCE_MEASURES,), plan=plan, run=run),)
+MEMORIZE = Step("memorize", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost, applies=asks_for_memorization)

@@ -110,7 +110,7 @@ def first(mask: Bools, count: Ints) -> Bools:
 
 def difference(values: Floats, arms: Arms) -> tuple[Floats, Floats]:
     """(difference of means, its standard error), float [sequences]; NaN where a side has no run, or the error too few."""
-    inside, outside = arms.inside, arms.outside
+    inside, outside, values = arms.inside, arms.outside, values - values[:1]  # equal scores have no difference, not one of rounding
     value = mean(values, inside) - mean(values, outside)
     with np.errstate(invalid="ignore", divide="ignore"):
         if arms.paired:
@@ -203,7 +203,7 @@ def _without_each(values: Floats, side: Bools, pairs: bool = False) -> tuple[Flo
 def influence(twins: Floats, arms: Arms) -> tuple[Floats, Floats]:
     """(influence of each sequence on each twin, its standard error), [sequences, twins]: differences of a twin's means over the
     runs with and without the sequence, as products of matrices. twins: float [runs, twins]."""
-    n, m = arms.inside.sum(axis=0)[:, None], arms.outside.sum(axis=0)[:, None]
+    n, m, twins = arms.inside.sum(axis=0)[:, None], arms.outside.sum(axis=0)[:, None], twins - twins[:1]
     with np.errstate(invalid="ignore", divide="ignore"):
         if arms.paired:
             shape = (-1, 2, arms.inside.shape[1])
@@ -232,23 +232,29 @@ def regression(values: Floats, members: Bools) -> tuple[Floats, Floats] | None:
     free = len(x) - x.shape[1]
     if free < 1 or np.linalg.matrix_rank(x) < x.shape[1]:
         return None
-    inverse = np.linalg.inv(x.T @ x)
+    inverse, values = np.linalg.inv(x.T @ x), values - values[:1]
     coefficients = inverse @ x.T @ values
     variance = ((values - x @ coefficients) ** 2).sum(axis=0) / free
     return coefficients[1:], np.sqrt(np.diag(inverse)[1:, None] * variance)
 
 
-def reliability(values: Floats, arms: Arms, unit: int, seed: int, splits: int = 20) -> Floats:
-    """float [splits]: Spearman-Brown of the rank correlation of differences from two halves of the runs, 2r / (1 + |r|), over the
-    sequences, so that −1 is the least. unit: consecutive runs that are not separated, so that both halves have all arms."""
-    blocks, random, out = len(values) // unit, np.random.default_rng(seed), []
-    for _ in range(splits if blocks > 1 else 0):
-        order = random.permutation(blocks)
-        halves = []
-        for some in (order[: blocks // 2], order[blocks // 2 : blocks // 2 * 2]):
-            rows = (np.sort(some)[:, None] * unit + np.arange(unit)).ravel()
-            halves.append(difference(values[rows], arms.rows(rows))[0])
-        defined = np.isfinite(halves[0]) & np.isfinite(halves[1])
-        r = spearman(halves[0][defined], halves[1][defined]) if defined.sum() > 2 else np.nan
+def halved(estimate: Callable[[Ints], Floats], runs: int, unit: int, seed: int, splits: int = 20) -> Floats:
+    """float [splits, 2, sequences]: an estimate from two halves of the runs, several times halved at random. unit: consecutive runs
+    that are not separated, so that both halves have all arms."""
+    blocks, random, out = np.arange(runs // unit * unit).reshape(-1, unit), np.random.default_rng(seed), []
+    for _ in range(splits if len(blocks) > 1 else 0):
+        order = random.permutation(blocks)[: len(blocks) // 2 * 2].reshape(2, -1)
+        out.append([estimate(np.sort(rows)) for rows in order])
+    return np.array(out)
+
+
+def reliability(halves: Floats) -> Floats:
+    """float [splits]: Spearman-Brown of the rank correlation of two halves over the sequences, 2r / (1 + |r|), so that −1 is the
+    least; NaN where one has no spread. halves: [splits, 2, sequences]."""
+    out = []
+    for a, b in halves:
+        defined = np.isfinite(a) & np.isfinite(b)
+        varies = defined.sum() > 2 and np.ptp(a[defined]) > 0 and np.ptp(b[defined]) > 0
+        r = spearman(a[defined], b[defined]) if varies else np.nan
         out.append(2 * r / (1 + abs(r)))
     return np.array(out)

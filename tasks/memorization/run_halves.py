@@ -81,7 +81,7 @@ def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, 
                 without = extracted.reshape(-1, 2, extracted.shape[1])[:, ::-1].reshape(extracted.shape)
                 beyond = mean(extracted * (1 - without), group.inside)
             single = panel.sequences["copies"].to_numpy() == 1
-            found = {
+            estimates = {
                 "group_out": score,
                 "one_out": np.where(single, score, difference(log_p, one)[0]),
                 "inside": mean(log_p, group.inside),
@@ -93,7 +93,7 @@ def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, 
                 "sparsity": _mean_of_runs(of_runs["sparsity"][rows]) if of_runs else np.full(len(single), np.nan),
             }
             for name, values in made.items():
-                values[-1].append(found[name][..., member])
+                values[-1].append(estimates[name][..., member])
     arrays = {name: np.array(values) for name, values in made.items()}
     arrays["leverage"] = arrays["leverage"].transpose(0, 2, 1, 3)
     return Halves(kinds, **arrays)

@@ -24,12 +24,10 @@ Settings = Callable[[Study], dict[str, Any]]
 Run = Callable[[Work, MetricRows], None]
 
 
-def of_windows(
-    name: str, run: Run, reads: tuple[str, ...] = MEASURED, settings: Settings = draw_settings, cost: float = 1.0, **more: Any
-) -> Measure:
+def of_windows(name: str, run: Run, reads: tuple[str, ...] = MEASURED, settings: Settings = draw_settings, **more: Any) -> Measure:
     """A measure of windows: computed once, not of each task, in a study that asks what is memorized."""
     about: dict[str, Any] = {"applies": asks_for_memorization, **more}
-    return Measure(name, reads, settings, run, cost, keeps_contaminated=True, of_tasks=False, **about)
+    return Measure(name, reads, settings, run, keeps_contaminated=True, of_tasks=False, **about)
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,7 @@ class WindowSample:
             self.add(excess, self.excess(values), **which)
 
 
-def read_windows(
-    work: Work, out: MetricRows, measure: str, *columns: str, of: str = "sequence_measures"
-) -> Iterator[ScoredWindows]:
+def read_windows(work: Work, out: MetricRows, measure: str, *columns: str, of: str = MEASURED[2]) -> Iterator[ScoredWindows]:
     """The windows of each checkpoint, in the order of models and training steps, with these columns of a table."""
     sequences = work.frame("sequences", *(name for name in SEQUENCES.schema.names if name != "ids")).sort("sequence")
     for checkpoint in checkpoints_of(work):

@@ -36,6 +36,7 @@ from tasks.statistics.stratified import equal_rows, pooled, pooled_draws
 from tasks.step import Work
 
 TEMPLATE = 0.05
+OTHERS = {"prompt": PROMPTED, "mining": MINED}  # in what a repeated task may differ
 CLEAN = "without contaminated documents"
 NOTHING_VARIES = "not defined: what is held fixed leaves nothing to vary"
 Remedy = tuple[Estimate, Rows]
@@ -43,14 +44,9 @@ Remedy = tuple[Estimate, Rows]
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
     other = study.task(task.repeat_of) if task.repeat_of else None
-    return settings_of_all_orders(study, task) | {
-        "first_order": task.first_order,
-        "windows": sorted(study.counting.windows),
-        "equal_rows": study.measures.equal_rows,
-        "repeat_of": task.repeat_of,
-        "other_prompt": other is not None and not task.agrees(other, PROMPTED),
-        "other_mining": other is not None and not task.agrees(other, MINED),
-    }
+    differs = {f"other_{what}": other is not None and not task.agrees(other, of) for what, of in OTHERS.items()}
+    more = {"first_order": task.first_order, "windows": sorted(study.counting.windows), "equal_rows": study.measures.equal_rows}
+    return settings_of_all_orders(study, task) | more | {"repeat_of": task.repeat_of} | differs
 
 
 def run(work: Work, rows: MetricRows) -> None:
@@ -114,10 +110,8 @@ def _other_prompt(work: Work, evidence: TaskEvidence, other: str, task: str) -> 
     """log P_LLM and Δ of the task's spans under the other task's prompt; NaN where that lacks the span."""
     theirs = read_evidence(work, other, last=True)
     key = ["name", "order", "output_ngram"]
-    named = [
-        e.spans.join(e.examples.select(name="example", example="code"), on="example", how="left", maintain_order="left")
-        for e in (evidence, theirs)
-    ]
+    names = [(e.spans, e.examples.select(name="example", example="code")) for e in (evidence, theirs)]
+    named = [spans.join(of, on="example", how="left", maintain_order="left") for spans, of in names]
     matched = named[0].join(named[1].select(*key, other="span"), on=key, how="left", maintain_order="left")
     at = matched["other"].fill_null(-1).to_numpy()
     scores = {k: _with_partners(work, theirs, task, s) for k, s in theirs.scores.items()}
@@ -163,16 +157,9 @@ class Check:
     def remedies(self) -> Iterator[tuple[str, float, Estimate, Rows]]:
         """Every remedy: its name, the width of a window (else -1), the number, and the rows it rests on."""
         none = self.rows.take(np.zeros(len(self.rows), dtype=bool))
-        each = {
-            "within s_y": self._within_output,
-            "without templates": self._templates,
-            "each example weighs 1": self._weighted,
-            "within group": self._group,
-            "mined elsewhere": self._elsewhere,
-            "common examples": self._common,
-            "equal N": self._equal,
-            "reliability": self._reliability,
-        }
+        each = {"within s_y": self._within_output, "without templates": self._templates, "each example weighs 1": self._weighted}
+        each |= {"within group": self._group, "mined elsewhere": self._elsewhere, "common examples": self._common}
+        each |= {"equal N": self._equal, "reliability": self._reliability}
         done = [(name, -1.0, *remedy()) for name, remedy in each.items()] + [*self._partials(), *self._windows()]
         for name, level, estimate, rows in done:
             yield (name, level, Estimate(None, note=self.why), none) if self.why else (name, level, estimate, rows)

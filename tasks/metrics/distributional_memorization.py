@@ -71,15 +71,12 @@ def _exclude_pairs(work: Work, rows: MetricRows, evidence: TaskEvidence, order: 
     short = 0 if work.settings["whole_answer"] else sum(len(normalise(outputs[i]).split()) < order for i in without)
     uncounted, zero = phi["pair_documents"].null_count(), int((phi["pair_documents"] == 0).sum())
     lost = len(phi) - uncounted - zero - len(evidence.supported(order))  # a broken contract of the counts, if not 0
-    for reason, number, counted in (
-        ("output shorter than n", short, "examples"),
-        ("no n-gram of the output left", len(without) - short, "examples"),
-        ("pair not mined above γ", evidence.candidates(order) - len(phi), "rows"),
-        ("pair never counted", uncounted, "rows"),
-        ("zero corpus count", zero, "rows"),
-        ("n-gram never counted", lost, "rows"),
-    ):
-        rows.exclude("mem_n", reason, number, counted, order=order)
+    examples = {"output shorter than n": short, "no n-gram of the output left": len(without) - short}
+    pairs = {"pair not mined above γ": evidence.candidates(order) - len(phi), "pair never counted": uncounted}
+    pairs |= {"zero corpus count": zero, "n-gram never counted": lost}
+    for counted, reasons in (("examples", examples), ("rows", pairs)):
+        for reason, number in reasons.items():
+            rows.exclude("mem_n", reason, number, counted, order=order)
 
 
 @dataclass(frozen=True)
@@ -173,12 +170,9 @@ class Correlations:
 
     def ablations(self, pairs: pl.DataFrame, rows: Rows) -> None:
         """What log P_n is made of, each part alone on the same rows (docs/method.md §6a)."""
-        for detail, column, sign in (
-            ("log_count", "pair_documents", 1),
-            ("neg_log_input_documents", "input_documents", -1),
-            ("log_output_documents", "output_documents", 1),
-        ):
-            part = replace(rows, x=sign * np.log(floats(pairs[column])))
+        parts = (("log_count", "pair", 1), ("neg_log_input_documents", "input", -1), ("log_output_documents", "output", 1))
+        for detail, side, sign in parts:
+            part = replace(rows, x=sign * np.log(floats(pairs[f"{side}_documents"])))
             self.spearman(PairMeasure("mem_ablation", (detail, "log P_LLM")), "pair", part, detail=detail)
 
     # -- how a correlation is reported --------------------------------------------------------------------------------

@@ -75,11 +75,19 @@ def run(work: Work, rows: MetricRows) -> None:
 
 def onset(table: Ladder, settings: Any) -> Onset:
     """Slopes, N₀ in parameters and b in nats per (log count × log size), each with its joint percentile interval."""
-    if why := _undefined(table):
+    why = "log C is the same in all rows" if len(table.log_count) and np.ptp(table.log_count) == 0 else ""
+    if len(table.log_count) < FEWEST_ROWS:
+        why = f"fewer than {FEWEST_ROWS} rows with a pair in the corpus that every model scored"
+    if not len(table.log_size):
+        why = "no score: no model has a log-probability of any of these outputs"
+    if why:
         nothing = Estimate(None, note=why)
         return Onset([nothing] * len(table.log_size), nothing, nothing)
     example = np.unique(table.example, return_inverse=True)[1]
-    sums = _sums(table, example)
+    x, y = table.log_count - table.log_count.mean(), table.log_p - table.log_p.mean(axis=1, keepdims=True)
+    # per example: rows, Σx, Σx², then Σy and Σxy of each model; a draw's slopes are a product of its weights with these
+    columns = (np.ones(len(x)), x, x * x, *y, *(x * y))
+    sums = np.stack([np.bincount(example, weights=v).astype(np.float64) for v in columns], axis=1)
     point, draws = resample(len(sums), settings, lambda weights: _slopes(weights @ sums))
     draws = draws[: len(draws) * (len(sums) > 1)]
     slopes = [with_interval(value, column) for value, column in zip(point, draws.T, strict=True)]
@@ -108,22 +116,6 @@ def _identified(log_size: Floats, point: Floats, drawn: Floats) -> tuple[Estimat
         return Estimate(first, least, most), with_interval(rise, rises)
     nothing = Estimate(None, note=f"not identified: the interval of N₀ reaches {' and '.join(reached)}")
     return nothing, nothing if at_end else with_interval(rise, rises)
-
-
-def _undefined(table: Ladder) -> str:
-    if not len(table.log_size):
-        return "no score: no model has a log-probability of any of these outputs"
-    if len(table.log_count) < FEWEST_ROWS:
-        return f"fewer than {FEWEST_ROWS} rows with a pair in the corpus that every model scored"
-    if np.ptp(table.log_count) == 0:
-        return "log C is the same in all rows"
-    return ""
-
-
-def _sums(table: Ladder, example: Ints) -> Floats:
-    """Per example: rows, Σx, Σx², then Σy and Σxy of each model. A draw's slopes are a product of its weights with these."""
-    x, y = table.log_count - table.log_count.mean(), table.log_p - table.log_p.mean(axis=1, keepdims=True)
-    return np.stack([np.bincount(example, weights=v) for v in (np.ones(len(x)), x, x * x, *y, *(x * y))], axis=1)
 
 
 def _slopes(sums: Floats) -> Floats:

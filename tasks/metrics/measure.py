@@ -25,8 +25,7 @@ EVERY_MEASURE = ("similarities", "contamination")  # a percentile as γ, and the
 
 
 def plan_measures(study: Study, inputs: Inputs, measures: Sequence[Measure] = MEASURES) -> list[Job]:
-    """One job per measure and task, and for each variant of the study those that are computed of variants as well. A measure
-    that is not of tasks has one job."""
+    """One job per measure and task, and per variant for those that variants have too; one for a measure that is not of tasks."""
     study_view, *variants = views(study)
     apply = [m for m in measures if m.applies(study)]
     seen = parts_of(inputs)
@@ -94,23 +93,14 @@ def cost(sizes: Sizes, measures: Sequence[Measure] = MEASURES) -> Cost:
     once = sum(not m.of_tasks for m in apply)
     work = tasks * sizes.checkpoints
     core, longest = (work + once * sizes.checkpoints) * RATES["measure"], sizes.checkpoints * RATES["measure"]
-    return Cost(
-        tasks * each + once + 1, work, "tasks × checkpoints", written=4e5, core=core, longest=longest, memory=1e9, rates=RATES
-    )
+    parts, unit = tasks * each + once + 1, "tasks × checkpoints"
+    return Cost(parts, work, unit, written=4e5, core=core, longest=longest, memory=1e9, rates=RATES)
 
 
-MEASURE = Step(
-    "measure",
-    version=6,
-    about="What is memorized and what is generalized, as numbers with intervals.",
-    reads=tuple(sorted({table for measure in MEASURES for table in measure.reads} | set(EVERY_MEASURE))),
-    stages=(
-        Stage(writes=(METRICS, EXCLUSIONS), plan=plan_measures, run=run_measure),
-        Stage(writes=(METRIC_FAMILY,), plan=plan_family, run=run_family),
-    ),
-    variants=True,
-    cost=cost,
-)
+ABOUT = "What is memorized and what is generalized, as numbers with intervals."
+READS = tuple(sorted({table for measure in MEASURES for table in measure.reads} | set(EVERY_MEASURE)))
+STAGES = (Stage((METRICS, EXCLUSIONS), plan_measures, run_measure), Stage((METRIC_FAMILY,), plan_family, run_family))
+MEASURE = Step("measure", version=6, about=ABOUT, reads=READS, stages=STAGES, variants=True, cost=cost)
 
 
 def with_measures(step: Step, more: Sequence[Measure]) -> Step:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tasks.measures import Measure, MetricRows, gammas_of, settings_of_all_orders
 from tasks.pair_evidence import PAIR, PAIRS_AND_SCORES, read_evidence
-from tasks.statistics import Estimate, Floats, resample, with_interval
+from tasks.statistics import Estimate, Floats, Ints, resample, with_interval
 from tasks.statistics.correlation import FEWEST_ROWS
 from tasks.step import Work
 
@@ -66,9 +66,7 @@ def output_shares(counted: pl.DataFrame) -> pl.DataFrame:
     return sums.select("output_ngram", log_q=(count / count.sum()).log())
 
 
-def _r_squared(
-    work: Work, rows: MetricRows, named: dict[str, Any], example: NDArray[np.int64], values: Floats, training: Bools
-) -> None:
+def _r_squared(work: Work, rows: MetricRows, named: dict[str, Any], example: Ints, values: Floats, training: Bools) -> None:
     """Rows `train` and `test`, of sums as the paper has them, and of means per s_y. values: 1, log q and log P of each s_y."""
     scored = np.isfinite(values[2])
     rows.exclude("v1", "no score", int((~scored).sum()), "rows", **named)

@@ -18,15 +18,8 @@ import polars as pl
 
 from schemas import GRADES, Study
 from schemas.settings.study_file import Task
-from tasks.measures import (
-    Measure,
-    MetricRows,
-    ModelCheckpoint,
-    checkpoints_of,
-    evaluated_examples,
-    read_answers,
-    settings_of_first_order,
-)
+from tasks import measures
+from tasks.measures import Measure, MetricRows, ModelCheckpoint, checkpoints_of, evaluated_examples, read_answers
 from tasks.metrics.scores import SHARES, bleu_tokenizer, corpus_score, groups_of
 from tasks.pair_evidence import PAIR, read_evidence
 from tasks.pair_measures import floats
@@ -41,7 +34,7 @@ Axes = tuple[tuple[str, Floats, Bins], ...]
 
 def settings(study: Study, task: Task) -> dict[str, Any]:
     more = {"family": task.family, "bleu_tokenizer": bleu_tokenizer(task.languages), "bins": study.measures.bins}
-    return settings_of_first_order(study, task) | more
+    return measures.settings_of_first_order(study, task) | more
 
 
 def run(work: Work, rows: MetricRows) -> None:
@@ -96,18 +89,16 @@ def _abscissas(pairs: pl.DataFrame, examples: int) -> tuple[Floats, Floats]:
     return np.bincount(code, weights=count, minlength=examples).astype(np.float64), means.astype(np.float64)
 
 
-def _curves(
-    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, statistic: str, axes: Axes, numerators: Floats, denominators: Floats
-) -> None:
-    """One row per bin of each axis: a share, or Σ numerators / Σ denominators. A bin without a scored example has no number."""
-    of = replace(checkpoint, parameters=None)
+def _curves(work: Work, rows: MetricRows, of: ModelCheckpoint, statistic: str, axes: Axes, above: Floats, below: Floats) -> None:
+    """One row per bin of each axis: a share, or Σ above / Σ below. A bin without a scored example has no number."""
+    of = replace(of, parameters=None)
     for measure, x, bins in axes:
         for code, cover in enumerate(bins.cover):
-            here = (bins.code == code) & np.isfinite(numerators)
+            here = (bins.code == code) & np.isfinite(above)
             estimate = Estimate(None, note="no scored example in this bin")
             if here.any():
                 draws = (work.settings["draws"], work.settings["seed"])
-                estimate = share(numerators[here]) if statistic in SHARES else ratio(numerators[here], denominators[here], *draws)
+                estimate = share(above[here]) if statistic in SHARES else ratio(above[here], below[here], *draws)
             at, number = x[here][np.isfinite(x[here])], int(here.sum())
             more: dict[str, Any] = {"order": work.settings["order"], "unit": "example", "detail": bins.end(code)}
             more |= {"bin": code, "x": float(at.mean()) if len(at) else None, "rows": number, "examples": number}

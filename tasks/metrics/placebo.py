@@ -17,13 +17,12 @@ from tasks.pair_measures import MEM_DELTA, MEM_N, by_output, is_supported
 from tasks.statistics import Estimate, Floats, Rows, bootstrap_correlation, correlate, spearman, undefined, with_interval
 from tasks.step import Work
 
+Mask = NDArray[np.bool_]
 NO_ROWS = "no row of this task has support in these counts"
 NO_SCORE = "no score: the model has no log-probability of any of these outputs"
 
 
-def exclude_unsupported(
-    rows: MetricRows, measure: str, name: str, order: int, phi: pl.DataFrame, prefix: str, among: NDArray[np.bool_]
-) -> None:
+def exclude_unsupported(rows: MetricRows, measure: str, name: str, order: int, phi: pl.DataFrame, prefix: str, among: Mask) -> None:
     """Count the rows of Φ by what became of them in the counts of a corpus, of those where `among` holds."""
     zero, kept = among & (phi[f"{prefix}pair_documents"] == 0).fill_null(False).to_numpy(), among & is_supported(phi, prefix)
     for reason, here in {"zero corpus count": zero, "never counted": among & ~zero & ~kept, "kept": kept}.items():

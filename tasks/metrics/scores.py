@@ -161,12 +161,10 @@ def corpus_score(work: Work, statistic: str, examples: pl.DataFrame, answer: Ans
     return replace(with_interval(value, draws), standard_error=bootstrap_error(draws)), str(metric.get_signature()), len(texts)
 
 
-def _add(
-    rows: MetricRows, of: ModelCheckpoint, statistic: str, estimate: Estimate, number: int, note: str = "", **which: Any
-) -> None:
+def _add(rows: MetricRows, of: ModelCheckpoint, statistic: str, estimate: Estimate, n: int, note: str = "", **which: Any) -> None:
     """A score of so many examples; the main one is also in the results table."""
     for measure in ("score", "main_score") if which.pop("main", False) else ("score",):
-        rows.add(measure, statistic, estimate, of=of, unit="example", rows=number, examples=number, note=note, **which)
+        rows.add(measure, statistic, estimate, of=of, unit="example", rows=n, examples=n, note=note, **which)
 
 
 def _count(rows: MetricRows, checkpoint: ModelCheckpoint, graded: Mask) -> None:

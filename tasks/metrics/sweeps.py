@@ -45,7 +45,8 @@ def run(work: Work, rows: MetricRows) -> None:
     for order in orders_of(work):
         here = mined.filter(order=order)["similarity"].cast(pl.Float64)
         levels[order] = _levels(work, rows.task, order, here, spread)
-        _acceptance(rows, order, levels[order], here.to_numpy(), spread, evidence.supported(order), variant)
+        candidates = int(spread.filter(pl.col("order") == order)["candidates"].sum() or 0)
+        _acceptance(rows, order, levels[order], here.to_numpy(), candidates, evidence.supported(order), variant)
     for checkpoint in evidence.models:
         for order, some in levels.items():
             _correlations(work, rows, checkpoint, order, some, evidence)
@@ -74,16 +75,13 @@ class Level:
 def _levels(work: Work, task: str, order: int, mined: pl.Series, spread: pl.DataFrame) -> list[Level]:
     lowest, wanted = work.settings["lowest_gamma"], work.settings["sweep_gammas"]
     rows = spread.filter(pl.col("order") == order).sort("at_most")
+    spread_of = (rows["at_most"].to_numpy(), rows["candidates"].to_numpy())
 
     def level(gamma: float | str, on_curve: bool) -> Level:
         name = "" if not on_curve else gamma if isinstance(gamma, str) else format(gamma, "g")
         try:
             what = f"task {task!r}, n = {order}"
-            number = (
-                resolve(gamma, rows["at_most"].to_numpy(), rows["candidates"].to_numpy(), lowest, what)
-                if isinstance(gamma, str)
-                else float(gamma)
-            )
+            number = resolve(gamma, *spread_of, lowest, what) if isinstance(gamma, str) else float(gamma)
         except StudyError as error:
             return Level(name, None, str(error))
         if number < lowest:
@@ -107,30 +105,25 @@ def _even(lowest: float, similarity: pl.Series) -> list[float]:
 
 
 # -- the numbers at each γ ---------------------------------------------------------------------------------------------
-def _acceptance(
-    rows: MetricRows, order: int, levels: list[Level], mined: Any, spread: pl.DataFrame, pairs: pl.DataFrame, variant: str
-) -> None:
-    """The acceptance rate and the rows of each level, which no model decides."""
-    candidates = int(spread.filter(pl.col("order") == order)["candidates"].sum() or 0)
+def _acceptance(rows: MetricRows, n: int, levels: list[Level], mined: Any, every: int, pairs: pl.DataFrame, variant: str) -> None:
+    """The acceptance rate and the rows of each level, which no model decides. every: candidates."""
     for level in levels:
         accepted, here = int(level.above(mined).sum()), pairs.filter(level.above(pairs["similarity"].to_numpy()))
-        share, number = wilson(accepted, max(candidates, accepted)), Estimate(float(len(here)))
+        share, number = wilson(accepted, max(every, accepted)), Estimate(float(len(here)))
         if level.gamma is None:
             share = number = Estimate(None, note=level.why)
         note = "" if level.gamma is None or level.x is not None else f"γ = {level.gamma:g}"
-        more: dict[str, Any] = {"order": order, "unit": "pair", "x": level.x, "note": note, "gamma": level.named}
-        more["variant"] = variant
-        rows.add("sweep", "acceptance", share, rows=candidates, **more)
+        more: dict[str, Any] = {"order": n, "unit": "pair", "x": level.x, "note": note, "variant": variant}
+        more["gamma"] = level.named
+        rows.add("sweep", "acceptance", share, rows=every, **more)
         rows.add("sweep", "rows_found", number, rows=len(here), examples=here["example"].n_unique(), **more)
 
 
-def _correlations(
-    work: Work, rows: MetricRows, checkpoint: ModelCheckpoint, order: int, levels: list[Level], evidence: TaskEvidence
-) -> None:
+def _correlations(work: Work, rows: MetricRows, of: ModelCheckpoint, n: int, levels: list[Level], evidence: TaskEvidence) -> None:
     """Mem_n and Mem_Δ of one model at one n, as `distributional_memorization` has them, at each γ."""
-    pairs, scores = evidence.supported(order), evidence.of(checkpoint)
+    pairs, scores = evidence.supported(n), evidence.of(of)
     span, similarity = pairs["span"].to_numpy(), pairs["similarity"].to_numpy()
-    draws, sides = (work.settings["draws"], work.settings["seed"]), [(of, of.x(pairs)) for of in (MEM_N, MEM_DELTA)]
+    draws, sides = (work.settings["draws"], work.settings["seed"]), [(m, m.x(pairs)) for m in (MEM_N, MEM_DELTA)]
     for level in levels:
         above, at_level = level.above(similarity), scores.at_gamma(level.rounded)
         for measure, x in sides:
@@ -138,7 +131,7 @@ def _correlations(
             kept = evidence.rows(pairs, x, y).take(above & np.isfinite(y))
             why = level.why or why_none(pairs.filter(above), kept, scores, measure.names)
             estimate = Estimate(None, note=why) if why else correlate(kept, *draws)
-            more: dict[str, Any] = {"of": checkpoint, "order": order, "unit": "pair", "of_measure": measure.name, "over": kept}
+            more: dict[str, Any] = {"of": of, "order": n, "unit": "pair", "of_measure": measure.name, "over": kept}
             rows.add("sweep", "spearman", estimate, variant=work.settings.get("of", ""), gamma=level.named, x=level.x, **more)
 
 

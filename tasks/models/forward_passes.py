@@ -29,6 +29,7 @@ NO_MEMORY = ("DefaultCPUAllocator", "alloc_cpu", "CUDA error: out of memory", "C
 log = logging.getLogger("taskgram.models")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Split = Callable[[Item], list[Item]]
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,7 @@ def logits_only_at(network: Any, row: np.ndarray, column: np.ndarray) -> "Iterat
 
 
 def within_memory(
-    model: LanguageModel,
-    items: Sequence[Item],
-    attempt: Callable[[list[Item]], Result],
-    split: Callable[[Item], list[Item]] = lambda item: [],
+    model: LanguageModel, items: Sequence[Item], attempt: Callable[[list[Item]], Result], split: Split[Item] = lambda item: []
 ) -> Iterator[tuple[list[Item], Result]]:
     """(items, attempt(items)) for all items together or, if memory runs out, for the halves of a batch. `split` cuts a single item.
     Raises StudyError if a single one that cannot be cut does not fit."""

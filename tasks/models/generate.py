@@ -31,6 +31,8 @@ from tasks.step import Inputs, Job, Stage, Step, Work
 
 PROMPTS_AT_ONCE = 512  # bounds memory and what a killed run loses
 GREEDY = Sampling()
+Strings = Sequence[str]
+Stops = Strings | None  # None: only tokens are wanted, no text
 
 
 @dataclass
@@ -44,8 +46,8 @@ class Continuation:
     text: str = ""
     stopped: str = ""
 
-    def add(self, token: int, logit: float, model: LanguageModel, stops: Sequence[str] | None) -> None:
-        """Add a token and check whether it ends the answer. stops = None: only tokens are wanted, no text."""
+    def add(self, token: int, logit: float, model: LanguageModel, stops: Stops) -> None:
+        """Add a token and check whether it ends the answer."""
         self.tokens.append(token)
         self.logits.append(logit)
         if token in model.ends:
@@ -54,6 +56,9 @@ class Continuation:
             return
         self.text, stopped = cut(model.tokenizer.decode(self.tokens, skip_special_tokens=False), self.separator, stops)
         self.stopped = "stop string" if stopped else ""
+
+
+Texts, Begun = Sequence[tuple[str, str]], Sequence[Continuation]  # prompts with their separators
 
 
 def cut(generated: str, separator: str, stops: Sequence[str]) -> tuple[str, bool]:
@@ -107,43 +112,30 @@ def compare_alone(work: Work, model: LanguageModel, answers: Sequence[Continuati
 
 
 def generate(
-    model: LanguageModel,
-    texts: Sequence[tuple[str, str]],
-    max_new_tokens: int,
-    stops: Sequence[str],
-    batch_tokens: int,
-    sampling: Sampling = GREEDY,
-    names: Sequence[str] = (),
+    model: LanguageModel, texts: Texts, new: int, stops: Strings, batch: int, sampling: Sampling = GREEDY, names: Strings = ()
 ) -> tuple[list[Continuation], int]:
-    """Answers to (prompt, separator), and how many prompts were shortened at their left end. A prompt leaves room for
-    `max_new_tokens`, which get at most half the context. The answers are those of one prompt at a time, up to rounding, which
-    decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite."""
-    room = max(1, model.context + 1 - min(max_new_tokens, max(1, model.context // 2)))
+    """Answers to (prompt, separator), and how many prompts were shortened at their left end. A prompt leaves room for `new` tokens,
+    which get at most half the context; `batch`: most tokens of a batch. The answers are those of one prompt at a time, up to
+    rounding, which decides only between tokens of nearly equal logits. Raises StudyError for logits that are not finite."""
+    room = max(1, model.context + 1 - min(new, max(1, model.context // 2)))
     encodings = model.tokenizer.encode_batch([prompt for prompt, _ in texts], add_special_tokens=False)
     names = names or [prompt for prompt, _ in texts]
     for name, encoding in zip(names, encodings, strict=True):
         check_ids(model, encoding.ids, _shown(name))
     whole = [[model.start, *e.ids] for e in encodings]
     shortened = sum(len(ids) > room for ids in whole)
-    most = [min(max_new_tokens, model.context + 1 - min(len(ids), room)) for ids in whole]
+    most = [min(new, model.context + 1 - min(len(ids), room)) for ids in whole]
     answers = [Continuation(separator, ids[-room:]) for (_, separator), ids in zip(texts, whole, strict=True)]
-    return go_on(model, answers, most, names, stops, batch_tokens, sampling), shortened
+    return go_on(model, answers, most, names, stops, batch, sampling), shortened
 
 
 def go_on(
-    model: LanguageModel,
-    begun: Sequence[Continuation],
-    most: Sequence[int],
-    names: Sequence[str],
-    stops: Sequence[str] | None,
-    batch_tokens: int,
-    sampling: Sampling = GREEDY,
+    model: LanguageModel, begun: Begun, most: Sequence[int], names: Strings, stops: Stops, batch: int, sampling: Sampling = GREEDY
 ) -> list[Continuation]:
-    """The answers until they have `most` tokens each, or have ended; stops = None: only their tokens, no text. For networks that do
-    not heed masks, a batch has prompts of equal length only."""
+    """The answers until they have `most` tokens each, or have ended. Networks that heed no masks get prompts of equal length."""
     import torch
 
-    answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch_tokens
+    answers, going, most_at_once = list(begun), list(range(len(begun))), 1 if model.alone or model.state_of_one else batch
     with torch.inference_mode():
         while going:  # once, unless an answer passes a switch of the network: then all of it is read again
             prompts, so_far = [], [answers[i] for i in going]
@@ -152,8 +144,8 @@ def go_on(
                 new = min(most[i] - len(answer.tokens), most_on_its_side(model, len(ids)) + 1 - len(ids))
                 prompts.append(EncodedPrompt(names[i], ids, new))
             decode = partial(_decode, model, prompts, so_far, stops, sampling)
-            for batch in batches(prompts, most_at_once, model):
-                for chosen, decoded in within_memory(model, batch, decode):
+            for some in batches(prompts, most_at_once, model):
+                for chosen, decoded in within_memory(model, some, decode):
                     for k, answer in zip(chosen, decoded, strict=True):
                         answer.stopped = answer.stopped or "length" * (len(answer.tokens) == most[going[k]])
                         answers[going[k]] = answer
@@ -183,15 +175,10 @@ def batches(prompts: Sequence[EncodedPrompt], most: int, model: LanguageModel) -
 
 
 def _decode(
-    model: LanguageModel,
-    all_prompts: Sequence[EncodedPrompt],
-    begun: Sequence[Continuation],
-    stops: Sequence[str] | None,
-    sampling: Sampling,
-    batch: Sequence[int],
+    model: LanguageModel, every: Sequence[EncodedPrompt], begun: Begun, stops: Stops, sampling: Sampling, batch: Sequence[int]
 ) -> list[Continuation]:
     """The answers of a batch that were begun, each with up to `new` more tokens."""
-    prompts, answers = [all_prompts[i] for i in batch], [begun[i] for i in batch]
+    prompts, answers = [every[i] for i in batch], [begun[i] for i in batch]
     answers = [replace(a, tokens=[*a.tokens], logits=[*a.logits]) for a in answers]
     until = [len(a.tokens) + p.new for a, p in zip(answers, prompts, strict=True)]
 

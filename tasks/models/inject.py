@@ -7,6 +7,7 @@ trainings are asked for these, too. Windows are phantoms of the study, in the or
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,10 +91,8 @@ def _plan_model(study: Study, model: Model, inputs: Inputs) -> list[Job]:
         batches = [[step, of.start, of.stop] for step, of in sorted(planned[i.label].items())]
         jobs[i.label] = {"kept": scored[i.label], "windows": i.windows, "injected": batches}
     tables, cost = {name: inputs[name] for name in ("tokens", "tokenizer", "sequences")}, size(model) * p.tokens
-    return [
-        Job({"model": model.name, "injection": label}, settings | chosen, tables, cost=cost, resources=resources(study))
-        for label, chosen in jobs.items()
-    ]
+    job = partial(Job, inputs=tables, cost=cost, resources=resources(study))
+    return [job({"model": model.name, "injection": label}, settings | chosen) for label, chosen in jobs.items()]
 
 
 def run(work: Work) -> None:
@@ -157,7 +156,5 @@ def cost(sizes: Sizes) -> Cost:
 
 
 ABOUT = "train models again with held-out windows in some batches, and without, to see how long they are remembered"
-STAGES = (Stage(writes=(INJECTIONS,), plan=plan, run=run),)
-INJECT = Step(
-    "inject", version=1, about=ABOUT, reads=("tokens", "tokenizer", "sequences"), stages=STAGES, cost=cost, applies=applies
-)
+STAGES, READS = (Stage(writes=(INJECTIONS,), plan=plan, run=run),), ("tokens", "tokenizer", "sequences")
+INJECT = Step("inject", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost, applies=applies)

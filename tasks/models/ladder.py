@@ -6,7 +6,6 @@ study can be planned without it.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from schemas import Study, StudyError
@@ -97,18 +96,13 @@ LabelsSettingsInputs = tuple[Mapping[str, str], Mapping[str, Any], Inputs]
 
 def checkpoint_jobs(study: Study, inputs: Inputs, more: Callable[[Model, int], Iterable[LabelsSettingsInputs]]) -> list[Job]:
     """Jobs that run a checkpoint of a model: one for each further labels, settings and inputs of it."""
-    return [
-        Job(
-            {"model": model.name, "checkpoint": str(checkpoint), **labels},
-            {**inference_settings(study, model), **settings},
-            {"models": parts_with(inputs["models"], model=model.name), **tables},
-            cost=size(model),
-            resources=resources(study),
-        )
-        for model in study.models
-        for checkpoint in checkpoints(model)
-        for labels, settings, tables in more(model, checkpoint)
-    ]
+    jobs = []
+    for model, checkpoint in [(m, step) for m in study.models for step in checkpoints(m)]:
+        of_model, parts = inference_settings(study, model), parts_with(inputs["models"], model=model.name)
+        for labels, settings, tables in more(model, checkpoint):
+            named, tables = {"model": model.name, "checkpoint": str(checkpoint), **labels}, {"models": parts, **tables}
+            jobs.append(Job(named, {**of_model, **settings}, tables, cost=size(model), resources=resources(study)))
+    return jobs
 
 
 def task_jobs(study: Study, inputs: Inputs, settings: Callable[[Task], dict[str, Any] | None]) -> list[Job]:
@@ -137,21 +131,17 @@ def piece_of(work: Work, examples: int) -> range:
 
 def device_settings(study: Study) -> dict[str, str]:
     """{} on the CPU, else {"device": "cuda"}: bytes are equal for one kind of device only, so it is part of the key."""
-    chosen = study.scoring.device
-    device = _fastest_device() if chosen == "auto" else chosen
+    device = study.scoring.device
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return {} if device == "cpu" else {"device": device}
 
 
 def resources(study: Study) -> dict[str, int]:
     """The worker resources of a job that holds a model in memory."""
     return {MODEL: 1, **({GPU: 1} if device_settings(study) else {})}
-
-
-@lru_cache(maxsize=1)
-def _fastest_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def parts_with(parts: tuple[Part, ...], **labels: str) -> tuple[Part, ...]:

@@ -18,7 +18,7 @@ from schemas import Study
 from schemas.tables.leverage import LEVERAGE, OUTLIERNESS
 from tasks.cost import Cost, Rate, Sizes
 from tasks.models.ensemble import applies as has_runs
-from tasks.models.ensemble import parameters_of
+from tasks.models.ensemble import parameters_of, runs_of
 from tasks.models.ladder import parts_with
 from tasks.models.sequence_gradients import Projection, SequenceGradients, drawn_labels, real_labels
 from tasks.statistics.leverage import Fisher, kronecker_leverage, leverage, mahalanobis, one_step, self_influence, sparsity
@@ -45,10 +45,10 @@ def plan(study: Study, inputs: Inputs) -> list[Job]:
     jobs = []
     for model in study.membership.models if study.membership else ():
         for part in parts_with(inputs["ensemble_runs"], ensemble=model.name):
-            runs = part.labels["runs"]
-            if int(runs.split("-")[0]) < model.keep:
-                given = {"ensemble_runs": (part,), "membership": parts_with(inputs["membership"], runs=runs)}
-                given["controlled_sequences"] = inputs["controlled_sequences"]
+            runs = runs_of(part)
+            if runs.start < model.keep:
+                given = {"ensemble_runs": (part,), "controlled_sequences": inputs["controlled_sequences"]}
+                given["membership"] = tuple(p for p in inputs["membership"] if runs_of(p).start in runs)
                 jobs.append(Job(dict(part.labels), SETTINGS, given, cost=float(model.hidden), resources={MODEL: 1}))
     return jobs
 
@@ -62,7 +62,7 @@ def run(work: Work) -> None:
     sequences = work.frame("controlled_sequences", "sequence", "cluster", "ids", "prefix").sort("sequence")
     membership = work.frame("membership", "run", "sequence", "copies").sort("run", "sequence")
     ids, prefix = np.array(sequences["ids"].to_list(), np.int64), int(sequences["prefix"][0])
-    runs = work.frame_part(part, "model", "run", "seed", "path").sort("run").to_dicts()
+    runs = work.frame(part, "model", "run", "seed", "path").sort("run").to_dicts()
     with repeatable("cpu"):
         for row in (r for r in runs if r["path"]):
             folder = work.folder_of(part).joinpath(*below_files(row["path"])[1:])

@@ -35,8 +35,7 @@ OTHER_TASKS = re.compile("Classification|QuestionAnswering|MultipleChoice|Masked
 
 
 def model_files(folder: Path, name: str, allow_pickle_weights: bool = False) -> list[Path]:
-    """The files that decide what a saved model says, weights last: safetensors, or pickles if allowed. Raises StudyError that names
-    the missing file and how to make it."""
+    """The files that decide what a saved model says, weights last. StudyError names a missing one and how to make it."""
     if not folder.is_dir():
         files = "config.json, model.safetensors and tokenizer.json"
         raise StudyError(f"model {name!r}: there is no folder {folder}; set `path` to a folder with {files}")
@@ -275,8 +274,7 @@ def _spread(checkpoint: SavedModel) -> dict[str, str]:
 
 @contextmanager
 def repeatable(device: str) -> Iterator[None]:
-    """Inside, torch computes with one thread and with algorithms whose bytes repeat. Raises StudyError if the study was planned for
-    a GPU and this worker has none."""
+    """Inside, torch computes with one thread and repeats its bytes. StudyError if a GPU was planned and this worker has none."""
     import torch
     from transformers.utils import logging
 

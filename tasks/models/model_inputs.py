@@ -27,8 +27,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a request that fits the context: the tokens ids[start:end], of which those from `first` on are scored and the
-    last is only a target."""
+    """A piece of a request that fits the context: ids[start:end]; those from `first` on are scored, the last is only a target."""
 
     request: int
     start: int
@@ -37,8 +36,7 @@ class Window:
 
 
 def requests(model: LanguageModel, texts: Sequence[tuple[str, str, str]], names: Sequence[str]) -> list[Request]:
-    """One request per (prompt, separator, output). `names` are for errors. Raises StudyError if the tokenizer makes no token of an
-    output, or one that the network does not have."""
+    """One request per (prompt, separator, output). StudyError, by `names`, for an output without tokens, or with unknown ones."""
     made = []
     for text, name in zip(tokenise(model.tokenizer, texts), names, strict=True):
         if text.begin == len(text.ids):

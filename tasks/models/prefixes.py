@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Batches = Iterator[list[int]]
+
 
 @dataclass(frozen=True)
 class PrefixTree:
@@ -95,13 +97,11 @@ def halves(sequences: Sequence[np.ndarray], tree: PrefixTree) -> list[PrefixTree
     return [prefix_tree(sequences, m) for m in (tree.members[:half], tree.members[half:])] if half else []
 
 
-def batches(
-    trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int, sides: Sequence[int] = ()
-) -> Iterator[list[int]]:
+def batches(trees: Sequence[PrefixTree], targets: Sequence[int], most: int, most_targets: int, sides: Sequence[int]) -> Batches:
     """Indices of trees in batches of similar length: with padding at most `most` tokens, and `most_targets` targets. A larger tree
     has a batch of its own. Trees without branches are apart from others, because they need no mask; so are those of different
     `sides`."""
-    kinds = [(not tree.chain, s) for tree, s in zip(trees, sides or [0] * len(trees), strict=True)]
+    kinds = [(not tree.chain, s) for tree, s in zip(trees, sides, strict=True)]
     order = sorted(range(len(trees)), key=lambda i: (kinds[i], trees[i].length, i))
     batch: list[int] = []
     logits = 0

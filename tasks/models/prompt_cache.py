@@ -71,8 +71,7 @@ class DecodingState:
 
 
 def read_prompts(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> "tuple[torch.Tensor, DecodingState]":
-    """Logits[rows, vocabulary] after each prompt, and the state. Prompts must be sorted by length, of one length if the network
-    does not heed masks, and on one side of each of its switches."""
+    """Logits[rows, vocabulary] after each prompt, and the state. Prompts are as `batches` of tasks/models/generate.py has them."""
     import torch
 
     limit = most_on_its_side(model, len(prompts[-1].ids))

@@ -31,8 +31,7 @@ WINDOWS_AT_ONCE = 1_024  # bounds memory and what a killed run loses
 
 @dataclass(frozen=True)
 class MissedWindow:
-    """A window whose suffix is not given back: its tokens, where its suffix begins, the first token there that is not the
-    likeliest, and which one is."""
+    """A window whose suffix is not given back: where it begins, its first token that is not the likeliest, and which one is."""
 
     sequence: str
     ids: list[int]

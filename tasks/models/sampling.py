@@ -22,8 +22,7 @@ class Sampling:
     seed: int = 0
 
     def choose(self, logits: "torch.Tensor", examples: Sequence[str], steps: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor]":
-        """int64[rows] from float32[rows, vocabulary], and the highest logits: NaN where any is. `examples` name the rows, `steps`
-        count the tokens of each from 0."""
+        """int64[rows] from float32[rows, vocabulary], and the highest logits, NaN where any is. `steps`: tokens of each so far."""
         import torch
 
         if self.temperature == 0:

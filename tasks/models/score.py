@@ -102,14 +102,9 @@ def _score(work: Work, model: LanguageModel, examples: list[dict[str, Any]], oth
     cut = [max(0, len(request.ids) - 1 - model.context) for request in made]  # tokens at the left end, for the last token
     rows_of.sort()
     example_names, inputs, options, by_row = zip(*rows_of, strict=True)
-    columns = {
-        "example": example_names,
-        "input_example": inputs,
-        "option": options,
-        "tokens": [made[i].ids[made[i].first :].tolist() for i in by_row],
-        "log_probabilities": [scores[i].tolist() for i in by_row],
-        "truncated": [cut[i] for i in by_row],
-    }
+    columns = {"example": example_names, "input_example": inputs, "option": options, "truncated": [cut[i] for i in by_row]}
+    columns["tokens"] = [made[i].ids[made[i].first :].tolist() for i in by_row]
+    columns["log_probabilities"] = [scores[i].tolist() for i in by_row]
     columns |= {name: [getattr(made[i], name) for i in by_row] for name in ("starts", "ends", "straddles")}
     sums = {"requests": len(made), "truncated": sum(c > 0 for c in cut), "straddles": sum(r.straddles for r in made)}
     return columns, sums | {"computed_alone": len(again)}

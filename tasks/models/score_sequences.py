@@ -41,6 +41,7 @@ UNRELATED_AT_ONCE = 16  # windows that share a reading of each prefix; few, so t
 CLOSE = 0.05  # margins below it are decided by rounding in half precision
 VALUES = {"likeliest": np.int32, "ranks": np.int32, "margins": np.float32, "means": np.float32, "variances": np.float32}
 Scheme = Mapping[str, Any]  # temperature, top_k, top_p
+Arrays, Scores = Sequence[np.ndarray], dict[str, np.ndarray]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -125,9 +126,7 @@ def check_alone(model: LanguageModel, scored: Sequence[tuple[str, np.ndarray, np
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------------
-def score_windows(
-    model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme], batch_tokens: int
-) -> dict[str, np.ndarray]:
+def score_windows(model: LanguageModel, windows: Arrays, schemes: Sequence[Scheme], batch_tokens: int) -> Scores:
     """The columns of `sequence_scores`, [windows, tokens] each, and `sampled` [schemes, windows, tokens]. windows: int64, all of
     one length, so that none is padded. Raises StudyError for logits that are not finite."""
     import torch
@@ -136,7 +135,7 @@ def score_windows(
     least, most = NUMBERS_AT_ONCE
     numbers = most if model.device != "cpu" else min(most, max(least, TOKENS_AT_ONCE * model.vocabulary))
     at_once = max(1, min(batch_tokens // length, numbers // (length * model.vocabulary))) if not model.alone else 1
-    made: list[dict[str, np.ndarray]] = []
+    made: list[Scores] = []
     with torch.inference_mode():
         for first in range(0, len(windows), at_once):
             batch = list(windows[first : first + at_once])
@@ -144,29 +143,23 @@ def score_windows(
     return _joined(made)
 
 
-def _joined(made: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _joined(made: Sequence[Scores]) -> Scores:
     return {name: np.concatenate([m[name] for m in made], axis=int(name == "sampled")) for name in made[0]}
 
 
-def score_close_calls(
-    scores: dict[str, np.ndarray],
-    precise: Callable[[], LanguageModel],
-    windows: Sequence[np.ndarray],
-    schemes: Sequence[Scheme],
-    batch_tokens: int,
-) -> int:
+def score_close_calls(scores: Scores, precise: Callable[[], LanguageModel], windows: Arrays, *how: Any) -> int:
     """Replace the columns of each token whose margin is below CLOSE by those of the same model in float32; returns how many. In
     half precision the logits of the likeliest tokens are often equal, and which of them is a hit then depends on rounding."""
     close = np.abs(scores["margins"]) < CLOSE
     rows = np.flatnonzero(close.any(axis=1))
     if len(rows):
-        again = score_windows(precise(), [windows[int(row)] for row in rows], schemes, batch_tokens)
+        again = score_windows(precise(), [windows[int(row)] for row in rows], *how)
         for name, values in again.items():  # `sampled` has schemes before windows
             scores[name][..., rows, :] = np.where(close[rows], values, scores[name][..., rows, :])
     return int(close.sum())
 
 
-def _pass(model: LanguageModel, windows: Sequence[np.ndarray], schemes: Sequence[Scheme]) -> dict[str, np.ndarray]:
+def _pass(model: LanguageModel, windows: Arrays, schemes: Sequence[Scheme]) -> Scores:
     import torch
 
     ids = torch.from_numpy(np.stack(windows)).to(model.device)
@@ -233,8 +226,7 @@ SEQUENCE_COLUMNS = ("sequence", "sample", "split", "source", "document", "ids", 
 
 @dataclass(frozen=True)
 class UnrelatedPrefixes:
-    """Prefixes of members in a seeded order, those drawn uniformly first; most windows share them, so that networks read them
-    once for many suffixes."""
+    """Prefixes of members in a seeded order, those drawn uniformly first, which are read once for the suffixes of most windows."""
 
     ids: np.ndarray  # int64[prefixes, tokens]
     documents: list[tuple[str, str]]
@@ -317,12 +309,6 @@ def cost(sizes: Sizes) -> Cost:
     return replace(whole, memory=whole.memory + precise, parts=parts, guesses=guesses, rates={**whole.rates, **RATES})
 
 
-SCORE_SEQUENCES = Step(
-    "score_sequences",
-    version=4,
-    about="what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes",
-    reads=("models", "sequences", "tokenizer"),
-    stages=(Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),),
-    cost=cost,
-    applies=asks_for_memorization,
-)
+ABOUT = "what each model makes of each token of the windows: log p, rank, margin, and log p under sampling schemes"
+READS, STAGES = ("models", "sequences", "tokenizer"), (Stage(writes=(SEQUENCE_SCORES,), plan=plan, run=run),)
+SCORE_SEQUENCES = Step("score_sequences", 4, ABOUT, READS, STAGES, cost=cost, applies=asks_for_memorization)

@@ -32,10 +32,10 @@ class SequenceGradients:
         for parameter in network.parameters():  # tied ones once
             self.at[id(parameter)] = slice(self.parameters, self.parameters + parameter.numel())
             self.parameters += parameter.numel()
-        known = [m for m in network.modules() if isinstance(m, Embedding | LayerNorm | Linear)]
-        if set(self.at) != {id(p) for m in known for p in m.parameters(recurse=False)}:
+        modules = [m for m in network.modules() if isinstance(m, Embedding | LayerNorm | Linear)]
+        if set(self.at) != {id(p) for m in modules for p in m.parameters(recurse=False)}:
             raise StudyError(f"{type(network).__name__} has parameters outside linear layers, layer norms and embeddings")
-        for module in known:
+        for module in modules:
             module.register_forward_hook(lambda module, given, out: self.layers.append((module, given[0].detach(), out)))
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:

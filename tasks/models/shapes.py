@@ -9,8 +9,7 @@ from schemas import StudyError
 
 
 class Shape(NamedTuple):
-    """What decides the number of parameters of a causal language model. `bytes_each`: of a parameter as distributed; `inner`:
-    width of the feed-forward layer, 0 for four times `hidden`."""
+    """What decides a model's parameters. `bytes_each`: as distributed; `inner`: the feed-forward width, 0 for 4 · `hidden`."""
 
     hidden: int
     layers: int

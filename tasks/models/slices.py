@@ -38,7 +38,9 @@ def in_slices(work: Work, contract: Contract, count: int, at_once: int, make: Ma
             table = _kept(path) if path else None
             if table is None:
                 columns, sums = make(model, rows)
-                table = _table(work, contract.schema, columns).replace_schema_metadata({SUMS: json.dumps(dict(sums))})
+                size, labels = len(next(iter(columns.values()))), {**work.labels, "checkpoint": int(work.labels["checkpoint"])}
+                arrays = {n: columns[n] if n in columns else [labels[n]] * size for n in contract.schema.names}
+                table = pa.table(arrays, contract.schema).replace_schema_metadata({SUMS: json.dumps(dict(sums))})
                 if path:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     pq.write_table(table, temporary := path.with_name(f"{uuid.uuid4().hex}.tmp"))
@@ -48,12 +50,6 @@ def in_slices(work: Work, contract: Contract, count: int, at_once: int, make: Ma
                 work.add(name, value)
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _table(work: Work, schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
-    size = len(next(iter(columns.values())))
-    labels = {**work.labels, "checkpoint": int(work.labels["checkpoint"])}
-    return pa.table({n: columns[n] if n in columns else [labels[n]] * size for n in schema.names}, schema=schema)
 
 
 def _kept(path: Path) -> pa.Table | None:

@@ -32,11 +32,14 @@ class SpecialTokens:
 
 
 def special_tokens(folder: Path, name: str, completed: Any = None) -> SpecialTokens:
-    """The special tokens of a saved model. `completed`: its configuration by transformers, used where no file says anything. Raises
-    StudyError for a file that is not JSON, or an id that is none."""
+    """The special tokens of a saved model, by its files, else by `completed`. StudyError for what is not JSON, or no token id."""
     config, generation, *of_tokenizer = (read_json(folder / n, name) for n in ("config.json", *OPTIONAL))
     defaults = {key: getattr(completed, key, None) for key in ("bos_token_id", "eos_token_id")}
-    texts, ids = _vocabulary(read_json(folder / "tokenizer.json", name))
+    tokenizer = read_json(folder / "tokenizer.json", name)
+    vocabulary = (tokenizer.get("model") or {}).get("vocab") or {}
+    ids = {t[0]: i for i, t in enumerate(vocabulary)} if isinstance(vocabulary, list) else dict(vocabulary)
+    added = {t["id"]: t["content"] for t in tokenizer.get("added_tokens") or ()}
+    texts, ids = {**{i: t for t, i in ids.items()}, **added}, {**ids, **{t: i for i, t in added.items()}}
     layers = [(c, "config.json") for c in (config.get("text_config") or {}, config)] + [(generation, OPTIONAL[0])]
 
     def read(values: Mapping[str, Any], key: str, file: str) -> Iterator[int]:
@@ -56,14 +59,6 @@ def special_tokens(folder: Path, name: str, completed: Any = None) -> SpecialTok
     ends = {id_: tuple(dict.fromkeys(file for other, file in named if other == id_)) for id_, _ in named}
     starts = [id_ for values, file in layers for id_ in read(values, "bos_token_id", file)]
     return SpecialTokens(next(iter([*starts, *ends]), None), ends, texts)
-
-
-def _vocabulary(tokenizer: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, int]]:
-    """Special tokens as text by id, and all tokens' ids."""
-    vocabulary = (tokenizer.get("model") or {}).get("vocab") or {}
-    ids = {t[0]: i for i, t in enumerate(vocabulary)} if isinstance(vocabulary, list) else dict(vocabulary)
-    added = {t["id"]: t["content"] for t in tokenizer.get("added_tokens") or ()}
-    return {**{i: t for t, i in ids.items()}, **added}, {**ids, **{t: i for i, t in added.items()}}
 
 
 def read_json(path: Path, name: str) -> Mapping[str, Any]:

@@ -30,10 +30,8 @@ def same_analyzer(work: Work, *parts: Part) -> None:
         settings = work.store.footer(part).get("settings", {})
         other = {name: settings[name] for name in current if settings.get(name, current[name]) != current[name]}
         if other:
-            raise StudyError(
-                f"{work.store.part_path(part)}: analysed with {other}, but this version counts with {current}. "
-                "Run the study again with one version: it analyses again what another version has analysed."
-            )
+            problem = f"analysed with {other}, but this version counts with {current}. Run the study again with one version"
+            raise StudyError(f"{work.store.part_path(part)}: {problem}: it analyses again what another version has analysed.")
 
 
 def same_tokenizer(work: Work) -> None:
@@ -42,10 +40,8 @@ def same_tokenizer(work: Work) -> None:
     for part in work.job.inputs.get("tokens", ()):
         used = work.store.footer(part).get("inputs", {}).get("tokenizer", current)
         if used != current:
-            raise StudyError(
-                f"{work.store.part_path(part)}: made with the tokenizer {', '.join(used)}, but the study's is "
-                f"{', '.join(current)}. Run the study again from tokens."
-            )
+            problem = f"made with the tokenizer {', '.join(used)}, but the study's is {', '.join(current)}"
+            raise StudyError(f"{work.store.part_path(part)}: {problem}. Run the study again from tokens.")
 
 
 def id_batches(work: Work, part: Part, size: int, only: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -53,24 +49,26 @@ def id_batches(work: Work, part: Part, size: int, only: np.ndarray | None = None
     id not below `size`, that of the vocabulary. `only`: the documents to read, increasing, then numbered from 0."""
     base, seen = 0, 0
     for batch in work.batches(part, "ids", rows=DOCUMENTS_AT_ONCE):
-        lists: pa.ListArray = batch.column("ids")
+        lists = batch.column("ids")
         if only is not None:
             low, high = np.searchsorted(only, (seen, seen + batch.num_rows))
             lists, seen = lists.take(pa.array(only[low:high] - seen)), seen + batch.num_rows
-        offsets = lists.offsets.to_numpy().astype(np.int64)
-        ids, offsets = lists.flatten().to_numpy(), offsets - offsets[0]
+        ids, offsets = flat(lists)
         if len(ids) and (ids.min() < 0 or ids.max() >= size):
             at = int(np.flatnonzero((ids < 0) | (ids >= size))[0])
             row = base + int(np.searchsorted(offsets, at, side="right")) - 1
-            raise StudyError(
-                f"{work.store.part_path(part)}: row {row}: id {ids[at]} is not in the vocabulary of {size}. "
-                "The part does not belong to this vocabulary; remove both and run the study again."
-            )
+            problem = f"row {row}: id {ids[at]} is not in the vocabulary of {size}. The part does not belong to this vocabulary"
+            raise StudyError(f"{work.store.part_path(part)}: {problem}; remove both and run the study again.")
         yield ids, offsets, base
         base += len(lists)
 
 
+def flat(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, offsets, int64) of a column of lists."""
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return lists.flatten().to_numpy(), offsets - offsets[0]
+
+
 def concatenated(ids: Sequence[np.ndarray], lengths: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, offsets) of documents whose ids and lengths are given in pieces."""
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
     return np.concatenate([np.empty(0, np.int32), *ids]), offsets

@@ -26,7 +26,6 @@ def plan_suffixes(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run_suffixes(work: Work) -> None:
-    """Write the distinct generations as long as a suffix, sorted."""
     distinct = pl.DataFrame(schema={"generation": pl.String, "ids": pl.List(pl.Int32)})
     for part in work.parts("recitations"):
         rows = work.frame(part, "generation", "ids", "ended")

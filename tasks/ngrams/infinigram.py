@@ -11,7 +11,7 @@ group. A text is never split; the texts themselves come on top of the trie.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,9 +25,6 @@ from tasks.ngrams.query.partial_counts import by_key
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.writing import in_row_groups
 from tasks.text.bpe.tokenizer import Tokenised, load_tokenizer, tokenise
-
-if TYPE_CHECKING:
-    from tasks.ngrams.kernels.context_kernels import ContextTrie
 
 ROW_BYTES = 240  # memory of a result row until it is written
 COLUMNS = ("text", "position", "suffix", "denominator", "numerator")
@@ -49,18 +46,21 @@ def run_scan(work: Work) -> None:
 
 
 def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
-    """Rows of COLUMNS, texts in order; as many texts at once as the memory allows."""
     from tasks.ngrams.kernels import context_kernels as kernels
 
     lengths, starts = np.array([len(t.ids) for t in texts], np.int64), np.array([t.begin for t in texts], np.int64)
     ids, offsets = concatenated([np.array(t.ids, np.int32) for t in texts], [lengths])
+    size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
     longest, work.passes, waiting = work.settings["longest_suffix"], 0, [(0, len(texts))]
     while waiting:
         first, last = waiting.pop()
         some, begins = offsets[first : last + 1] - offsets[first], starts[first:last]
         memory = work.job.memory if last - first > 1 else 0
         trie = kernels.build_context_trie(ids[offsets[first] : offsets[last]], some, begins, longest, memory)
-        _scan(work, trie)
+        for batch_ids, batch_offsets, _ in id_batches(work, work.parts("tokens")[0], size):
+            kernels.scan_contexts(batch_ids, batch_offsets, trie)
+            if trie.full:
+                break
         if trie.full:
             middle = first + min(max(1, int(np.searchsorted(some, some[-1] // 2))), last - first - 1)
             waiting += [(middle, last), (first, middle)]
@@ -74,17 +74,6 @@ def _counts(work: Work, texts: Sequence[Tokenised]) -> Iterator[np.ndarray]:
             rows = kernels.suffix_counts(some, begins, trie, here[0], here[-1] + 1)
             rows[:, 0] += first
             yield rows
-
-
-def _scan(work: Work, trie: "ContextTrie") -> None:
-    """Read the part to its end, or until the trie is full."""
-    from tasks.ngrams.kernels import context_kernels as kernels
-
-    size = work.read("tokenizer", "vocabulary_size").column(0)[0].as_py()
-    for ids, offsets, _ in id_batches(work, work.parts("tokens")[0], size):
-        kernels.scan_contexts(ids, offsets, trie)
-        if trie.full:
-            return
 
 
 def plan_sum(study: Study, inputs: Inputs) -> list[Job]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from schemas import CONTRACTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, WORD, Cost, Rate, Sizes, bytes_per_token, interpolated
 from tasks.ngrams.corpus_parts import id_batches, same_analyzer, with_same_labels
-from tasks.ngrams.lookup import ABSENT
+from tasks.ngrams.index import ABSENT
 from tasks.ngrams.query import query as count_pairs
 from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, places
 from tasks.step import Inputs, Job, Stage, Step, Work
@@ -317,7 +317,6 @@ def run_sum(work: Work) -> None:
 
 
 def _present(work: Work, queries: str, partials: str) -> pl.DataFrame:
-    """The rows of the table `queries` that occur in some part."""
     table = work.frame(queries)
     present = np.zeros(table.height, bool)
     for part in work.parts(partials):

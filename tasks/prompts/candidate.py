@@ -39,8 +39,7 @@ class TaskPrompt:
 
 
 def ngrams_of(prompt: TaskPrompt, policy: str) -> tuple[list[str], int]:
-    """The distinct 3-grams of a prompt's own words that a stop-word policy keeps, sorted, and the number of those that are stop
-    words only. Words are those of the corpus's analyzer."""
+    """The distinct 3-grams of a prompt's own words that a stop-word policy keeps, sorted; and how many are stop words only."""
     formed: set[tuple[str, ...]] = set()
     kept: set[tuple[str, ...]] = set()
     for piece in FILLED.split(prompt.text):
@@ -51,8 +50,7 @@ def ngrams_of(prompt: TaskPrompt, policy: str) -> tuple[list[str], int]:
 
 
 def like(prompt: TaskPrompt, original: TaskPrompt) -> TaskPrompt:
-    """A candidate with the original's white space at its ends. No n-gram contains white space, so the difference between "Answer:"
-    and "Answer: " would be mistaken for an effect of words."""
+    """A candidate with the original's white space at its ends, whose effect would be mistaken for one of words."""
     both = ((prompt.instruction, original.instruction), (prompt.template, original.template))
     return TaskPrompt(*(new.rstrip() + old[len(old.rstrip()) :] for new, old in both))
 

@@ -6,9 +6,9 @@ starts after those that exist.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -22,25 +22,23 @@ from tasks.storage.store import Part, digest
 NOTHING_SCORED = "no prompt of this direction could be scored"
 COPIED = ("model", "checkpoint", "statistic", "estimate", "low", "high", "standard_error", "examples", "note")  # of `metrics`
 RewriterOf = Callable[[Work], Rewrite]  # what proposes in the job of a round
+Rounds = Iterator[tuple[PlannedJob, ...]]
 
 
-@dataclass(frozen=True)
-class PromptSource:
+class PromptSource(NamedTuple):
     """What proposes prompts: how a round's job makes it, for how many rounds, and everything that decides what it proposes."""
 
     rewriter: RewriterOf
     rounds: int
     per_round: int
-    settings: Mapping[str, Any]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    inputs: Inputs = field(default_factory=dict)
+    job: Job
 
 
 def list_source(path: Path, original: TaskPrompt) -> PromptSource:
     """A file of prompts, all of them in one round. Raises StudyError for a file without prompts."""
     prompts = read_candidates(path, original)
     settings = {"rewriter": "list", "candidates": digest([[p.instruction, p.template] for p in prompts])}
-    return PromptSource(lambda work: list_rewriter(prompts), 1, len(prompts), settings)
+    return PromptSource(lambda work: list_rewriter(prompts), 1, len(prompts), Job({}, settings))
 
 
 def search_step(rewriter: RewriterOf, count: Count) -> Step:
@@ -49,9 +47,7 @@ def search_step(rewriter: RewriterOf, count: Count) -> Step:
     return Step("prompts", 1, "a round of the search for a prompt, by corpus counts", ("words", "vocabulary"), (stage,))
 
 
-def search_rounds(
-    step: Step, task: str, search: PromptSearch, source: PromptSource, corpus: Inputs
-) -> Iterator[tuple[PlannedJob, ...]]:
+def search_rounds(step: Step, task: str, search: PromptSearch, source: PromptSource, corpus: Inputs) -> Rounds:
     """The jobs of the first round, then those of the first two, and so on; each job reads the parts of all before it. All searches
     share round 0, which asks no rewriter. How the words of `corpus` are counted is not part of a job, because an index and a scan
     give equal counts."""
@@ -63,9 +59,9 @@ def search_rounds(
         inputs = dict(corpus)
         if number:
             earlier = tuple(part for job in jobs for part in job.parts(step.stages[0]))
-            labels = {**labels, **source.labels}
-            settings |= {"per_round": search.per_round, **source.settings}
-            inputs |= {**source.inputs, PROMPT_CANDIDATES.name: earlier}
+            labels = {**labels, **source.job.labels}
+            settings |= {"per_round": search.per_round, **source.job.settings}
+            inputs |= {**source.job.inputs, PROMPT_CANDIDATES.name: earlier}
         jobs.append(keyed(step, 0, Job(labels, settings, inputs)))
         yield tuple(jobs)
 
@@ -91,11 +87,9 @@ def read_trace(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
 
 def scores_job(task: str, chosen: Mapping[str, Candidate | None], metrics: Mapping[str, Part]) -> Job:
     """How models do with the original and the chosen prompts; a direction without a prompt has no part in `metrics`."""
-    prompts = {
-        d: {**asdict(c.prompt), "mean_count": c.mean_count, "metrics": metrics[d].key} if c else None for d, c in chosen.items()
-    }
+    made = {d: {**asdict(c.prompt), "mean_count": c.mean_count, "metrics": metrics[d].key} for d, c in chosen.items() if c}
     parts = {part.key: part for part in metrics.values()}  # an extreme may be the task's own prompt
-    return Job({"task": task}, {"prompts": prompts}, {"metrics": tuple(parts.values())})
+    return Job({"task": task}, {"prompts": dict.fromkeys(chosen) | made}, {"metrics": tuple(parts.values())})
 
 
 def _run_scores(work: Work) -> None:

@@ -8,13 +8,12 @@ from schemas.tables.prompt_scores import DIRECTIONS
 from tasks.prompts.optimise import Candidate
 
 ORDER = ("maximise", "original", "minimise")
+Chosen = Mapping[str, Candidate | None]  # by direction
 SHOWN = 70  # code points of a prompt in a line
 OF_PROMPT = ("task", "instruction", "template", "mean_count")  # what each row of `prompt_scores` repeats
 
 
-def describe(
-    trace: Sequence[Candidate], chosen: Mapping[str, Candidate | None], scores: Sequence[Mapping[str, Any]], models: Sequence[str]
-) -> dict[str, Any]:
+def describe(trace: Sequence[Candidate], chosen: Chosen, scores: Sequence[Mapping[str, Any]], models: list[str]) -> dict[str, Any]:
     """The answer as a plain object; scores are in the order of `models`."""
     proposed = {d: [c for c in trace if c.direction == d and c.round] for d in DIRECTIONS}
     reasons = {d: sorted(Counter(c.rejected for c in of if c.rejected).items()) for d, of in proposed.items()}

@@ -53,9 +53,8 @@ def request(parent: TaskPrompt) -> str:
     keeps = list(dict.fromkeys(PLACEHOLDER.findall(text)))
     more = f" {' and '.join(keeps)} must stay in it, as {'they are' if len(keeps) > 1 else 'it is'}." if keeps else ""
     ending = "".join(f" {name}" for name in keeps)
-    solved = (
-        f"Instruction: {before.replace('{}', ending)}\nRewritten: {after.replace('{}', ending)}\n\n" for before, after in SOLVED
-    )
+    pairs = [(before.replace("{}", ending), after.replace("{}", ending)) for before, after in SOLVED]
+    solved = (f"Instruction: {before}\nRewritten: {after}\n\n" for before, after in pairs)
     one_line = text.strip().replace("\n", "\\n")
     head = f"Rewrite the instruction in other words, on one line, with the same meaning.{more}\n\n"
     return f"{head}{''.join(solved)}Instruction: {one_line}\nRewritten:"
@@ -71,8 +70,7 @@ def read_back(answer: str, parent: TaskPrompt) -> TaskPrompt:
 
 
 def read_candidates(path: Path, original: TaskPrompt) -> tuple[TaskPrompt, ...]:
-    """The prompts of a file, in its order; a candidate without an instruction gets the task's own. Raises StudyError, with file and
-    row, for a line that is not a prompt, and for a file without prompts."""
+    """The prompts of a file, in its order. StudyError, with file and row, for what is no prompt, and for a file without any."""
     try:
         with path.open("rb") as source:
             content = source.read(LONGEST + 1)

@@ -91,9 +91,6 @@ REPORT = Step(
     version=8,
     about="One page with the results, the figures and what they rest on.",
     reads=(*READS, *(table for table in trace_files.READS if table not in READS)),
-    stages=(
-        Stage(writes=(REPORT_FILES,), plan=plan, run=run),
-        Stage(writes=(TRACE_FILES,), plan=trace_files.plan, run=trace_files.run),
-    ),
+    stages=(Stage((REPORT_FILES,), plan, run), Stage((TRACE_FILES,), trace_files.plan, trace_files.run)),
     cost=cost,
 )

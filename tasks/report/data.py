@@ -57,7 +57,7 @@ class ReportData:
 
     @property
     def without_tasks(self) -> bool:
-        """Whether the study asks about sequences alone: nothing is said of tasks."""
+        """Whether the study asks about sequences alone: it has no word on tasks."""
         return not self.settings["tasks"] and bool({"ensembles", "memorization"} & self.settings.keys())
 
     def measured(self, *measures: str) -> list[dict[str, Any]]:

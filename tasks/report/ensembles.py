@@ -69,7 +69,7 @@ def in_order(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def _last_estimates(work: Work) -> Iterator[pl.DataFrame]:
     """Of each model, the estimates at its last checkpoint."""
     for part in work.parts("counterfactual"):
-        rows = pl.DataFrame(work.read_part(part, "model", "checkpoint", "sequence", *SHOWN))
+        rows = work.frame(part, "model", "checkpoint", "sequence", *SHOWN)
         yield rows.filter(pl.col("checkpoint") == pl.col("checkpoint").max()).drop("checkpoint")
 
 
@@ -81,7 +81,7 @@ def _with_leverage(work: Work, sequences: pl.DataFrame) -> tuple[pl.DataFrame, d
     key, sums = ["model", "damping", "sequence"], [pl.sum(*KINDS_OF_LEVERAGE), pl.len().alias("runs")]
     partly = []
     for part in work.parts("leverage"):
-        rows = pl.DataFrame(work.read_part(part, *key, "copies", *KINDS_OF_LEVERAGE)).filter(pl.col("copies") > 0)
+        rows = work.frame(part, *key, *KINDS_OF_LEVERAGE)
         partly.append(rows.group_by(key, maintain_order=True).agg(sums))  # in the order of runs, so that the bytes are the same
     means = pl.concat(partly).group_by(key, maintain_order=True).agg(pl.sum(*KINDS_OF_LEVERAGE, "runs"))
     means = means.with_columns(pl.col(kind) / pl.col("runs") for kind in KINDS_OF_LEVERAGE)

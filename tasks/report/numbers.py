@@ -32,17 +32,10 @@ def is_plain(row: MetricRow, **qualifiers: Any) -> bool:
 def label_of(row: MetricRow) -> str:
     """What distinguishes this row from others of its measure, in words: "bin 09 overflow", "mem_n minus neox-0.1M"."""
     corpus = {"placebo": "placebo", "difference": "minus placebo"}.get(row["corpus"])
-    words = (
-        row["variant"],
-        row["gamma"] and f"gamma={row['gamma']}",
-        row["of_measure"],
-        row["against"] and f"minus {row['against']}",
-        row["bin"] >= 0 and f"bin {row['bin']:02d}",
-        *(row[c] for c in ("group", "detail", "interval")),
-        row["level"] >= 0 and f"{row['level']:g}",
-        corpus,
-    )
-    return " ".join(filter(None, words))
+    gamma, against = row["gamma"] and f"gamma={row['gamma']}", row["against"] and f"minus {row['against']}"
+    bin_, level = row["bin"] >= 0 and f"bin {row['bin']:02d}", row["level"] >= 0 and f"{row['level']:g}"
+    named = [row[column] for column in ("group", "detail", "interval")]
+    return " ".join(filter(None, (row["variant"], gamma, row["of_measure"], against, bin_, *named, level, corpus)))
 
 
 def remedy_of(row: MetricRow) -> str:

@@ -22,8 +22,7 @@ Lines = list[list[str] | str]  # cells, or a line of its own
 
 
 def results_table(metrics: pa.Table, family: pa.Table, models: pa.Table, verdicts: pa.Table | None = None) -> str:
-    """Plain text of at most 110 columns: under each task a line per model, smallest first. `*` marks q < .05; what could not be
-    measured is "no evidence", never 0."""
+    """Plain text of at most 110 columns: under each task a line per model, smallest first. `*` marks q < .05."""
     rows, primary_family = metrics.to_pylist(), family.to_pylist()
     claims = _claims(verdicts.to_pylist() if verdicts else [])
     rows_of_models = [r for r in rows if r["task"] and r["model"] and r["model"] not in NO_MODELS]
@@ -79,14 +78,10 @@ def _aligned(headings: Sequence[str], table: Lines) -> str:
     excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
     widths[0] = max(min(widths[0], 12), widths[0] - max(0, excess))
 
-    def joined(line: list[str]) -> str:
-        return "  ".join(_shortened(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    def joined(line: list[str]) -> str:  # the end of a name distinguishes models better than its beginning
+        fitting = (c if len(c) <= width else f"  …{c[-(width - 3) :]}" for c, width in zip(line, widths, strict=True))
+        return "  ".join(cell.ljust(width) for cell, width in zip(fitting, widths, strict=True)).rstrip()
 
     text = [joined(list(headings)), "  ".join("─" * width for width in widths)]
     text += [line if isinstance(line, str) else joined(line) for line in table]
     return "\n".join(line[:WIDTH] for line in text)
-
-
-def _shortened(text: str, width: int) -> str:
-    """The end of a name distinguishes models better than its beginning."""
-    return text if len(text) <= width else f"  …{text[-(width - 3) :]}"

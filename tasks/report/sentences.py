@@ -26,6 +26,7 @@ KINDS = {
     **{"canary": "canaries", "sentence": "planted sentences", "planted": "planted texts"},
     **{"uniform": "windows of the corpus", "duplicates": "windows by their copies"},
 }
+LEVERAGES = {"feature": "feature", "last_layer": "last-layer", "gauss_newton": "Gauss-Newton"}
 ONE_HALF, DRAWN = 0.5, 100  # p and n of (n, p)-discoverable extraction, of which the report speaks
 
 
@@ -191,12 +192,12 @@ def threshold(m: Floats) -> float:
 
 def density(network: str, members: Sequence[Floats], phantoms: Sequence[Floats]) -> Iterator[str]:
     """How many of the highly memorized have a U in the central 90 %, next to phantoms, which nothing memorizes; U and M of both."""
-    said = []
+    shares = []
     for (u, m), what in ((members, "members"), (phantoms, "phantoms")):
         high, (low, top) = m > threshold(m), np.quantile(u, (0.05, 0.95))
         inside = number(float(((low < u) & (u < top))[high].mean()) if high.any() else None, "share")
-        said.append(f"{inside} of the {int(high.sum())} most memorized {what} (M > {number(threshold(m))} nats)")
-    yield f"{listed(said)}{_of(network)} have a U in the central 90 %: what phantoms give is chance"
+        shares.append(f"{inside} of the {int(high.sum())} most memorized {what} (M > {number(threshold(m))} nats)")
+    yield f"{listed(shares)}{_of(network)} have a U in the central 90 %: what phantoms give is chance"
     m, at = members[1], threshold(phantoms[1])
     yield f"{int((m > at).sum())} of {len(m)} members exceed what 95 % of the phantoms do not ({number(at)} nats)"
 
@@ -208,29 +209,25 @@ def leverage(network: str, best: BestLeverage, rows: pl.DataFrame) -> Iterator[s
         x, m = (rows.filter(group=group)[name].to_numpy() for name in ("leverage", "leave_group_out"))
         if len(m) >= FEWEST_CLUSTERS and min(np.ptp(x), np.ptp(m)) > 0:
             within[group] = spearman(x, m)
-    what = f"M and {best.kind.replace('_', ' ')} leverage{_of(network)} have a rank correlation of {number(best.correlation)}"
+    what = f"M and {LEVERAGES[best.kind]} leverage{_of(network)} have a rank correlation of {number(best.correlation)}"
     groups = listed([f"{number(rho)} in {group.replace('_', ' ')}" for group, rho in sorted(within.items(), key=lambda of: -of[1])])
     yield f"{what} over {len(rows)} sequences with one copy" + (f", and within groups of {groups}" if groups else "")
 
 
 def by_level(data: ReportData, model: str, single: str, several: str, detail: str) -> list[MetricRow]:
     """Mean estimates of a model by copies or twins: of a group with one copy, and of a group with several, in their order."""
-    rows = [
-        r
-        for r in data.measured("counterfactual_memorization")
-        if (r["model"], r["statistic"], r["detail"]) == (model, "mean", detail)
-    ]
-    kept = [dict(r) | {"level": 1.0} for r in rows if r["group"] == single] + [r for r in rows if r["group"] == several]
-    return sorted(kept, key=lambda r: r["level"])
+    of_model = [r for r in data.measured("counterfactual_memorization") if r["model"] == model and r["statistic"] == "mean"]
+    rows = [dict(r) | {"level": 1.0} if r["group"] == single else r for r in of_model if r["group"] in (single, several)]
+    shares = {"statistic": "share"} if detail.startswith("extracted") else {}
+    return sorted((dict(r) | shares for r in rows if r["detail"] == detail), key=lambda r: r["level"])
 
 
-def _ends(data: ReportData, network: str, single: str, several: str, detail: str, of: str) -> str:
-    """`falls from 17.80 to 0.10 from 1 to 16 copies`, or nothing."""
-    rows = numbers_of(by_level(data, network, single, several, detail))
-    if len(rows) < 2:
-        return ""
-    rows = [dict(r) | {"statistic": "share"} for r in rows] if detail.startswith("extracted") else rows
-    return course(rows[0], rows[-1], f" from {rows[0]['level']:g} to {rows[-1]['level']:g} {of}")
+def _courses(data: ReportData, network: str, single: str, several: str, names: Mapping[str, str], what: str) -> str:
+    """`from 1 to 16 copies M grows from 18.59 to 38.74; …` for each detail of `names`, or nothing."""
+    of = {name: numbers_of(by_level(data, network, single, several, detail)) for detail, name in names.items()}
+    courses = [(f"{name} {course(rows[0], rows[-1])}", rows) for name, rows in of.items() if len(rows) > 1]
+    ends = f"from {courses[0][1][0]['level']:g} to {courses[0][1][-1]['level']:g} {what}" if courses else ""
+    return f"{ends} {'; '.join(text for text, _ in courses)}" if courses else ""
 
 
 def copies(data: ReportData) -> list[str]:
@@ -240,25 +237,19 @@ def copies(data: ReportData) -> list[str]:
         "leave_one_out": "M without one copy",
         "extracted_in": "the share extracted",
     }
-    found = [
-        (f"Of {kind} sequences{_of(name_of)}, {name}", _ends(data, network, kind, f"{kind}_copies", detail, "copies"))
-        for network, name_of in networks(data)
-        for kind in ("dense", "canary")
-        for detail, name in names.items()
-    ]
-    return [f"{what} {how}" for what, how in found if how]
+    each = [(*of, kind) for of in networks(data) for kind in ("dense", "canary")]
+    of = [(f"Of {k} sequences{_of(name)}", _courses(data, network, k, f"{k}_copies", names, "copies")) for network, name, k in each]
+    return [f"{what}, {courses}" for what, courses in of if courses]
 
 
 def twins(data: ReportData) -> list[str]:
-    """What trained twins do to ω and M of rings, and ω of canaries."""
-    sentences = []
-    for network, name_of in networks(data):
-        for detail, name in (("specificity", "ω"), ("leave_group_out", "M")):
-            if how := _ends(data, network, "", "ring", detail, "trained twins"):
-                alone = numbers_of(by_level(data, network, "canary", "", detail))
-                sentences.append(
-                    f"{name} of rings{_of(name_of)} {how}" + (f"; of canaries it is {with_interval(alone[0])}" if alone else "")
-                )
+    """What trained twins do to ω and M of rings, and both of canaries."""
+    names, sentences = {"specificity": "ω", "leave_group_out": "M"}, []
+    for network, name in networks(data):
+        if courses := _courses(data, network, "", "ring", names, "trained twins"):
+            alone = {of: numbers_of(by_level(data, network, "canary", "", detail)) for detail, of in names.items()}
+            canaries = [f"{of} {with_interval(rows[0])}" for of, rows in alone.items() if rows]
+            sentences.append(f"Of rings{_of(name)}, {courses}" + (f"; canaries have {listed(canaries)}" if canaries else ""))
     return sentences
 
 
@@ -277,9 +268,9 @@ def capacity(data: ReportData) -> list[str]:
     raw, fixed = rows["spearman"], rows["partial"]
     ways = {1: "those that memorize more generalize better", -1: "those that memorize more generalize worse"}
     none = f"{doubt_of(fixed) or 'its interval includes zero'}, so the two are not seen to move together"
-    found = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
+    verdict = f"among runs of equal capacity {ways[sign(fixed)]}" if sign(fixed) else none
     what = f"Over {raw['rows']} runs memorization and generalization have a rank correlation of {with_interval(raw)}"
-    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {found}"]
+    return [f"{what}; {fixed['note'] or 'with capacity held fixed'} it is {with_interval(fixed)}: {verdict}"]
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

@@ -4,33 +4,7 @@ Rows of a task share examples and output n-grams, so they are not independent (d
 examples; p-values, and the intervals that belong to them, come from influence values summed over examples and output n-grams.
 """
 
-from tasks.statistics.bootstrap import bootstrap_many, bootstrap_statistic, draw_counts, resample
-from tasks.statistics.correlation import (
-    Estimate,
-    Floats,
-    Ints,
-    Order,
-    Rows,
-    effective_clusters,
-    influence,
-    kendall_order,
-    spearman,
-    undefined,
-)
-from tasks.statistics.intervals import (
-    FEWEST_CLUSTERS,
-    ONE_EXAMPLE,
-    bca_interval,
-    benjamini_hochberg,
-    bootstrap_correlation,
-    bootstrap_error,
-    cluster_sizes,
-    clustered_variance,
-    correlate,
-    join,
-    percentile_interval,
-    permutation_p,
-    two_way,
-    with_interval,
-)
-from tasks.statistics.proportions import difference, ratio, share, wilson
+from tasks.statistics.bootstrap import *
+from tasks.statistics.correlation import *
+from tasks.statistics.intervals import *
+from tasks.statistics.proportions import *

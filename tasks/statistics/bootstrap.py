@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tasks.statistics.correlation import Floats, Ints
 
+Counts = NDArray[np.int32]
+Statistic = Callable[[Counts], Floats]
 DRAWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 2**23  # of the draws of many rows: fewer draws at once then
 KEPT = 2**23  # weights kept per source, a byte each
@@ -48,20 +50,18 @@ def _kept_draws(clusters: int, draws: int, seed: int) -> tuple[NDArray[np.uint8]
     return batches
 
 
-def bootstrap_many(
-    columns: Floats, example: Ints, output: Ints | None, draws: int, seed: int, *, weights: Floats | None = None
-) -> Floats:
+def bootstrap_many(x: Floats, example: Ints, output: Ints | None, draws: int, seed: int, weights: Floats | None = None) -> Floats:
     """Rank correlations of all columns with each other, in each resample: (k, n) → (draws, k, k). Ranks are weighted mid-ranks
     within the resample, so that each draw equals Spearman's ρ of the repeated rows. Whole examples are resampled; with `output`
     examples and outputs at once. `weights` are fixed weights of rows, multiplied in. NaN where a column does not vary. One pass:
     sorted once, O(k²·n) a draw; columns in the same call share draws."""
     from tasks.statistics.bootstrap_kernels import LANES, rank_moments
 
-    k, n = columns.shape
+    k, n = x.shape
     if n > MOST_ROWS:
         raise ValueError(f"{n} rows: ranks of more than {MOST_ROWS} do not fit 32 bits")
-    order = np.argsort(columns[0], kind="stable")
-    columns, clusters = columns[:, order], np.unique(example[order], return_inverse=True)[1].astype(np.int32)
+    order = np.argsort(x[0], kind="stable")
+    columns, clusters = x[:, order], np.unique(example[order], return_inverse=True)[1].astype(np.int32)
     others = np.zeros(n, np.int32) if output is None else np.unique(output[order], return_inverse=True)[1].astype(np.int32)
     fixed = np.ones(n, np.int32) if weights is None else weights[order].astype(np.float64)
     layout = [_along(column, clusters, others, fixed) for column in columns]
@@ -89,9 +89,7 @@ def bootstrap_many(
     return _correlations(sums[0], sums[1 : 1 + k], sums[1 + k :].reshape(k, k, draws), float(shift))
 
 
-def _along(
-    column: Floats, clusters: NDArray[np.int32], others: NDArray[np.int32], fixed: NDArray[np.float64] | NDArray[np.int32]
-) -> tuple[NDArray[np.generic], ...]:
+def _along(column: Floats, clusters: Counts, others: Counts, fixed: Floats | Counts) -> tuple[NDArray[np.generic], ...]:
     """What a kernel reads in this column's order: clusters, weights, ends of tie groups, and where ranks are written."""
     from tasks.statistics.bootstrap_kernels import PIECE
 
@@ -147,15 +145,13 @@ def bootstrap_pearson(x: Floats, y: Floats, example: Ints, draws: int, seed: int
     return bootstrap_statistic(sums.shape[0], draws, seed, of)
 
 
-def resample(
-    rows: int, settings: Mapping[str, Any], statistic: Callable[[NDArray[np.int32]], Floats]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def resample(rows: int, settings: Mapping[str, Any], statistic: Statistic) -> tuple[NDArray[Any], NDArray[Any]]:
     """`statistic` of all rows as they are, and of each draw of them. settings: `draws` and `seed`."""
     point = np.asarray(statistic(np.ones((1, rows), np.int32)), np.float64)[0]
     return point, bootstrap_statistic(rows, settings["draws"], settings["seed"], statistic)
 
 
-def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Callable[[NDArray[np.int32]], Floats]) -> Floats:
+def bootstrap_statistic(rows: int, draws: int, seed: int, statistic: Statistic) -> Floats:
     """`statistic` of weights (draws × rows), called for at most 64 draws at a time."""
     source, values, few = draw_counts(rows, draws, seed), [], max(1, NUMBERS_AT_ONCE // max(1, rows))
     while (weights := source()) is not None:

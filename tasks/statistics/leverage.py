@@ -103,5 +103,5 @@ def sparsity(points: Tensor, clusters: Tensor, present: Tensor, nearest: int = 5
     unit = torch.nn.functional.normalize(points, dim=-1)
     cosines = (unit @ unit.T).masked_fill((clusters[:, None] == clusters) | ~present, -torch.inf)
     best = cosines.topk(min(nearest, len(points)), dim=-1).values
-    found = best.isfinite()
-    return 1 - best.where(found, 0.0).sum(-1) / found.sum(-1).clamp(min=1)
+    neighbours = best.isfinite()
+    return 1 - best.where(neighbours, 0.0).sum(-1) / neighbours.sum(-1).clamp(min=1)

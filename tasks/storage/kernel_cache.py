@@ -34,7 +34,6 @@ def keep_kernels_apart() -> None:
 
 
 def kernels_home() -> Path:
-    """The user's cache folder, where there is one folder for each state."""
     return cache_folder() / "kernels"
 
 

@@ -8,10 +8,12 @@ is wasteful but harmless: parts appear whole, under names that are hashes of eve
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -189,3 +191,30 @@ def started(pid: int) -> str:
 def _is_dead(pulse: dict[str, Any]) -> bool:
     """Whether a run of this machine has certainly ended."""
     return bool(pulse.get("place")) and pulse["place"] == _place() and started(int(pulse.get("pid", 0))) != pulse.get("started")
+
+
+# -- files that killed processes left half written ------------------------------------------------------------------------
+def sweep(store: Store, table: str, idle: Callable[[str], bool]) -> int:
+    """Remove temporary files of parts that no run is computing, as `idle(key)` tells; returns how many. Called when all parts of a
+    table exist, and leftovers of killed processes are no longer needed."""
+    parts, manifests, files = (store.layout.near_kind(table, kind) for kind in ("parts", "manifests", "files"))
+    scratch = store.layout.scratch(table, "*").parent.glob(f"{table}.*")
+    of_parts = [(path, path.name.split(".")[1]) for path in (*parts.glob(".*.tmp"), *scratch)]
+    of_parts += [(path, path.parent.name) for path in files.glob("*/.*.tmp")]
+    left = [path for path, key in of_parts if idle(key)]
+    left += manifests.glob("*.tmp")  # another run that is writing one writes it again
+    return _remove(left)
+
+
+def sweep_small_files(store: Store) -> int:
+    """Remove temporary files of killed processes under `studies`; a live run that loses one writes it again."""
+    return _remove([*Path(store.layout.studies).rglob("*.tmp")] if store.local else [])
+
+
+def _remove(paths: list[Path]) -> int:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(paths)

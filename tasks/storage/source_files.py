@@ -70,10 +70,8 @@ def resolve_files(patterns: Sequence[str], folder: str, what: str) -> list[tuple
         if literal != pattern and (base / pattern).is_file():
             raise StudyError(f"{what}: {str(base / pattern)!r} is a file and a pattern{brackets}")
         if not paths:
-            raise StudyError(
-                f"{what}: no file matches {str(base / pattern)!r}. Paths are looked up in the study's `data` "
-                f"folder (TASKGRAM_DATA overrides it){brackets if literal != pattern else ''}."
-            )
+            where = "Paths are looked up in the study's `data` folder (TASKGRAM_DATA overrides it)"
+            raise StudyError(f"{what}: no file matches {str(base / pattern)!r}. {where}{brackets if literal != pattern else ''}.")
         for path in paths:
             if has_surrogates(str(path)):
                 raise StudyError(f"{what}: the name of {str(path)!r} is not UTF-8; rename the file")

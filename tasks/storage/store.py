@@ -76,7 +76,6 @@ class Store:
         _complete(path).touch()
 
     def publish_files(self, table: str, key: str) -> None:
-        """Copy the files of a part to a root that is elsewhere."""
         path, there = self.layout.near_kind(table, "files") / key, self.layout.files(table, key)
         if self.local or not path.is_dir():
             return
@@ -199,7 +198,6 @@ class Store:
         return True
 
     def set_aside(self, part: Part) -> None:
-        """Set a damaged part aside, without deleting it."""
         path = self.part_path(part)
         if self.stat(path) is not None:
             self.fs.mv(path, path.removesuffix(".parquet") + ".damaged")
@@ -267,5 +265,4 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _complete(folder: Path) -> Path:
-    """The file that marks the copy of a folder as complete."""
     return folder.with_name(f".{folder.name}.complete")

@@ -64,7 +64,6 @@ class PartWriter:
         self.writers: dict[str, pq.ParquetWriter] = {}
 
     def write(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
-        """Append rows; their columns must be the contract's, in any order."""
         schema = self.tables[table].schema
         if isinstance(rows, pa.RecordBatch):
             rows = pa.Table.from_batches([rows])

@@ -209,7 +209,8 @@ class Vectors:
         """Find the rows of all n-grams. Raises AssertionError if an n-gram has no embedding."""
         self._work = work
         self._rows = [self._find(part, side, ngrams) for part in work.parts("embeddings")]
-        self.length = max((self._length(part) for part in work.parts("embeddings")), default=1)
+        firsts = (next(work.batches(part, "vector", rows=1), None) for part in work.parts("embeddings"))
+        self.length = max((len(b.column(0)[0]) for b in firsts if b is not None and b.num_rows), default=1)
         missing = len(ngrams) - sum(len(rows) for _, rows, _ in self._rows)
         assert not missing, f"{side}: {missing} n-grams have no embedding"
 
@@ -224,12 +225,7 @@ class Vectors:
         rows = pl.concat(frames).sort("row")
         return part, rows["row"].to_numpy(), rows["number"].to_numpy()
 
-    def _length(self, part: Part) -> int:
-        batch = next(self._work.batches(part, "vector", rows=1), None)
-        return len(batch.column(0)[0]) if batch is not None and batch.num_rows else 1
-
     def load(self, low: int, high: int) -> Floats:
-        """float32 [high - low, length]: the vectors of the n-grams low … high - 1."""
         vectors = np.zeros((high - low, self.length), dtype=np.float32)
         for part, all_rows, all_numbers in self._rows:
             chosen = (all_numbers >= low) & (all_numbers < high)

@@ -8,8 +8,7 @@ tasks/text/words/word_ngrams.py). x is the column `input`: for multiple choice t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import EXAMPLE_NGRAMS, Study
 from schemas.settings.variant_views import views
@@ -22,8 +21,7 @@ from tasks.text.words.word_ngrams import keep, places
 ROWS_AT_ONCE = 65_536
 
 
-@dataclass(frozen=True)
-class NGram:
+class NGram(NamedTuple):
     """One distinct n-gram of a text. starts[i], ends[i]: code point offsets of its i-th occurrence."""
 
     words: tuple[str, ...]

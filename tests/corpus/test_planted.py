@@ -306,7 +306,7 @@ def test_insertions_that_cannot_be_are_refused(insertions: dict[str, Any], messa
 def test_the_bits_of_a_sentence_are_those_of_its_draws() -> None:
     """Of 4,096 sentences each first word, form by form, as often as the bits of its characters say."""
     from tasks.corpus.planted.fillers import Fillers
-    from tasks.corpus.planted.names import Names
+    from tasks.corpus.planted.phrases import Names
 
     fillers, random, seen = Fillers(0, Names(0)), np.random.default_rng(0), Counter()
     bits = {}

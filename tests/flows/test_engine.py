@@ -27,7 +27,7 @@ from flows.study_records import kept, recorded_step, recorded_steps
 from schemas import NGRAM_VOCABULARY, REPORT_FILES, Study, StudyError
 from tasks.cluster.cluster import Cluster
 from tasks.step import Inputs, Job, Stage, Step, Work
-from tasks.storage.leftovers import sweep
+from tasks.storage.leases import sweep
 from tasks.storage.store import Part, Store
 
 

@@ -115,7 +115,7 @@ def test_a_new_shard_is_read_and_counted_alone(tmp_path: Path) -> None:
     assert not set(new) & {"read", "extract", "embed", "align"}, "the tasks do not depend on the corpus"
 
 
-# steps of a study with a controlled corpus, which has no planted one
+# Steps of a study with a controlled corpus, which has no planted one
 OF_RUNS = {"membership", "ensemble", "leverage", "counterfactual", "redraw", "capacity", "verdicts"}
 
 
@@ -138,8 +138,7 @@ def test_every_step_depends_on_its_version(name: str, tmp_path: Path) -> None:
     small |= large | {"placebo": None} if name == "ids" else {}  # which has something to do where a file is cut
     expected = downstream({name}, STEPS) - OF_RUNS
     if name in OF_RUNS:
-        models = [{"name": "a", "keep": 64}]
-        small = {"name": "x", "corpus": {"controlled": {}}, "membership": {"redrawn": 4, "models": models}}
+        small = {"name": "x", "corpus": {"controlled": {}}, "membership": {"redrawn": 4, "models": [{"name": "a", "keep": 64}]}}
         small |= {"capacity": {"removed": 0.1}}
         expected = downstream({name}, STEPS) & {*OF_RUNS, "measure", "report"}
     before = lay_out(STEPS, Study.model_validate(small))

@@ -21,7 +21,7 @@ from flows.study import STEPS
 from flows.study_files import study_path
 from schemas import CONTRACTS, Study, load_study
 from tasks.memorization.counterfactual import COUNTERFACTUAL_STEP, LN2, estimates
-from tasks.memorization.counterfactual_memorization import _jackknife, _without_some_runs
+from tasks.memorization.counterfactual_memorization import _jackknife, _without_some_runs, halves_of_m
 from tasks.memorization.ensemble_panel import EnsemblePanel, read_panel
 from tasks.memorization.run_contrasts import reliability
 from tasks.step import Work, keyed, parts_of
@@ -47,6 +47,7 @@ class PlantedTruth:
     def __init__(self, panel: EnsemblePanel) -> None:
         self.panel, table = panel, panel.sequences
         self.columns, self.without = estimates(panel, -1)[0], [estimates(p, -1)[0] for p in _without_some_runs(panel)]
+        self.halves = halves_of_m(panel, 0)
         self.group, self.copies, self.twins, self.entropy = (
             table[name].to_numpy() for name in ("group", "copies", "twins", "entropy")
         )
@@ -92,7 +93,7 @@ class PlantedTruth:
     def reliability(self, group: str = "") -> float:
         """Of M over all members with one copy, or within a group."""
         here = self.panel.member & (self.copies == 1) & (self.group == group if group else True)
-        return float(np.nanmean(reliability(self.panel.values["log_p"][-1][:, here], self.panel.arms[0].of(here), 4, 0)))
+        return float(np.nanmean(reliability(self.halves[:, :, here])))
 
     def ratio(self, column: str, group: str, other: str) -> Number:
         """Of two groups' means."""

@@ -55,7 +55,7 @@ layers = 1
 epochs = 18
 learning_rate = 0.01
 checkpoints = [0.05, 1.0]
-keep = 4
+keep = 16
 """
 
 
@@ -120,6 +120,24 @@ def test_measures_are_next_to_phantoms_with_errors_from_runs(study: Path, root: 
     assert by["excess"]["estimate"] == pytest.approx(by["mean"]["estimate"] - by["phantoms"]["estimate"])
     reliable = table(study, root, "metrics").filter(measure="counterfactual_memorization", statistic="reliability", group="")
     assert 0.5 < reliable["estimate"][0] <= 1
+
+
+def test_leverage_is_shared_by_copies_and_ranks_groups_as_memorization_does(study: Path, root: Path) -> None:
+    rows = table(study, root, "leverage").filter(damping=1.0).join(table(study, root, "controlled_sequences"), on="sequence")
+    rows = rows.filter(pl.col("copies") == pl.col("copies_right"))
+
+    def mean(column: str, **of: object) -> float:
+        return float(rows.filter(**of)[column].mean())  # type: ignore[arg-type]
+
+    copied = {"group": "canary_copies", "copies": 8}
+    for column in ("last_layer", "gauss_newton", "self_influence", "one_step"):
+        assert mean(column, group="canary") > 1.5 * mean(column, **copied) > 0, column
+        assert mean(column, group="canary") > mean(column, group="rule"), column
+    agreement = table(study, root, "metrics").filter(measure="leverage_agreement")
+    of_all = {(r["statistic"], r["detail"]): r["estimate"] for r in agreement.filter(group="").to_dicts()}
+    assert 0.3 < of_all["spearman", "gauss_newton, 1"] < 1 and of_all["projections", "gauss_newton, 1"] > 0.5
+    assert 0 < of_all["reliability", "gauss_newton, 1"] < 1 and of_all["spearman", "sparsity"] > 0
+    assert set(agreement["group"]) == {"", *table(study, root, "controlled_sequences")["group"]}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -55,7 +55,7 @@ def test_a_study_with_an_injection_needs_twice_as_many_phantoms_and_says_so() ->
     for memorization in (None, {"samples": {"phantoms": 100}}):
         with pytest.raises(ValidationError, match=r"model 'm': inject needs 128 windows of held-out text.*phantoms to 128 or more"):
             small.study([{"name": "m", "pretrain": SHAPE | {"inject": [{}]}}], memorization=memorization)
-    with pytest.raises(ValidationError, match="64 windows ×1 at 0.5 twice"):
+    with pytest.raises(ValidationError, match="duplicate injection '64 windows ×1 at 0.5'"):
         small.study([{"name": "m", "pretrain": SHAPE | {"inject": [{}, {}]}}], memorization={})
 
 

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pytest
 
-from tasks.memorization.extraction_laws import TERMS, ExtractionTable, fit
+from tasks.memorization.extraction_laws import TERMS, FitTable, fit
 
 TRUTH = np.array([-3.0, 0.8, 0.5, 0.7, -0.05])  # intercept, then TERMS
 
 
-def world(seed: int, windows: int = 120, models: int = 3, clusters: int = 60) -> ExtractionTable:
+def world(seed: int, windows: int = 120, models: int = 3, clusters: int = 60) -> FitTable:
     """Windows in clusters of equal copies and entropy, seen by models of growing size after prefixes of 1, 4 and 16 tokens."""
     draw = np.random.default_rng(seed)
     of, copies, bits = np.arange(windows) % clusters, draw.integers(0, 7, clusters), draw.uniform(5, 40, clusters)
@@ -24,7 +24,7 @@ def world(seed: int, windows: int = 120, models: int = 3, clusters: int = 60) ->
     ]
     terms, code = np.array([r[:4] for r in rows]), np.array([r[4] for r in rows])
     p = 1 / (1 + np.exp(-(TRUTH[0] - 3 + terms @ TRUTH[1:])))
-    return ExtractionTable(draw.random(len(p)) < p, terms, code)
+    return FitTable(draw.random(len(p)) < p, terms, code)
 
 
 def test_intervals_cover_known_coefficients_in_95_of_100_worlds() -> None:
@@ -60,8 +60,8 @@ def test_coefficients_and_errors_are_those_of_statsmodels() -> None:
     assert error == pytest.approx(np.sqrt(np.array(gradient) @ np.asarray(theirs.cov_params()) @ gradient), rel=1e-3)
 
 
-def changed(**columns: np.ndarray) -> ExtractionTable:
-    return ExtractionTable(**{**vars(world(1)), **columns})
+def changed(**columns: np.ndarray) -> FitTable:
+    return FitTable(**{**vars(world(1)), **columns})
 
 
 @pytest.mark.parametrize("value", [True, False])

@@ -32,6 +32,7 @@ OF_A_TRAINING = {
     "memorization_profile",
     "forgetting",
     "counterfactual_memorization",
+    "leverage_agreement",
 }  # one checkpoint says nothing of them
 HITS = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5).map(np.array)
 

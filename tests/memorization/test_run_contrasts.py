@@ -22,6 +22,7 @@ from tasks.memorization.run_contrasts import (
     contextual_values,
     difference,
     first,
+    halved,
     influence,
     likelihood_ratio,
     lira_auc,
@@ -212,7 +213,8 @@ def test_reliability_rises_with_the_spread_of_m_and_with_runs() -> None:
 
     def of(spread: float, runs: int) -> float:
         z, y = panel(ones, np.random.default_rng(1).normal(0, spread, 150), 2, runs=runs)
-        return float(np.mean(reliability(y, arms_of(z, ones, True)[0], 4, 0)))
+        arms = arms_of(z, ones, True)[0]
+        return float(np.mean(reliability(halved(lambda some: difference(y[some], arms.rows(some))[0], runs, 4, 0))))
 
     few, many, none = of(10, 16), of(10, 64), of(0, 64)
     assert 0.2 < few < many and abs(none) < 0.3

@@ -111,7 +111,14 @@ def test_verdicts_of_all_runs_and_of_half_of_them(tmp_path: Path, few_draws: Non
     assert over["T6 strong"]["estimate"] is not None and over["T6 in expectation"]["rule"] and over["T9"]["null"] is not None
     assert over["T2"]["note"] == "the study has no [capacity]" and set(tables["verdicts"]["network"]) == {"a"}
     points = tables["claim_points"].filter(model="a")
-    assert set(points["figure"]) == {"agreement", "highly memorized", "sparsity", "in log p", "densest third"}
+    assert set(points["figure"]) == {
+        "agreement",
+        "highly memorized",
+        "sparsity",
+        "in log p",
+        "densest third by sparsity",
+        "densest third by in log p",
+    }
     null = points.filter(figure="highly memorized", series="leverage and luck")
     assert len(null) == 10 and null["y"].mean() == pytest.approx(0.05, abs=0.02) and null["low"].is_not_null().all()
     assert points.filter(figure="sparsity", series="score").sort("point")["x"].is_sorted()
@@ -129,7 +136,7 @@ def test_without_weights_or_runs_or_scores_that_differ_claims_say_why(tmp_path: 
         ("inconclusive", "an arm has 4 runs; it takes 8")
     }
     assert {verdict for verdict, _ in reasons["scores"].values()} == {"inconclusive"}
-    assert reasons["scores"]["T8 leave-one-out"][1] == "the score is the same for all sequences"
+    assert reasons["scores"]["T8 leave-one-out"][1] == "score is the same for all sequences"
 
 
 def panel(z: np.ndarray, log_p: np.ndarray, paired: bool) -> EnsemblePanel:

@@ -41,7 +41,7 @@ def test_a_tree_has_each_sequence_once_and_a_token_sees_only_its_own_beginning(l
 def test_batches_have_every_tree_once_within_the_limits(lists: list[list[int]], most: int, most_targets: int) -> None:
     found = prefixes.pack([np.array(s, np.int32) for s in lists], 20, 100)
     targets = [1 + r.length // 2 for r in found]
-    planned = list(prefixes.batches(found, targets, most, most_targets))
+    planned = list(prefixes.batches(found, targets, most, most_targets, [0] * len(found)))
     assert sorted(i for b in planned for i in b) == list(range(len(found)))
     for batch in planned:
         assert len(batch) == 1 or len(batch) * max(found[i].length for i in batch) <= most

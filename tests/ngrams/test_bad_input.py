@@ -26,9 +26,8 @@ import pytest
 
 from schemas import CONTRACTS, StudyError
 from tasks.ngrams.count.count import COUNT
-from tasks.ngrams.index import INDEX
+from tasks.ngrams.index import INDEX, CorpusLookup, Index, Scan
 from tasks.ngrams.infinigram import INFINIGRAM
-from tasks.ngrams.lookup import CorpusLookup, Index, Scan
 from tasks.ngrams.query.query import QUERY
 from tasks.ngrams.query.scan import PairQueries, PartCounter, encode
 from tasks.step import Step, Work, keyed

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from schemas import StudyError
 from tasks.ngrams import index as index_step
-from tasks.ngrams.index import INDEX
+from tasks.ngrams.index import INDEX, Index, Scan
 from tasks.ngrams.kernels import suffix_kernels as kernels
-from tasks.ngrams.lookup import Index, Scan
 from tasks.storage.store import Store
 from tests.ngrams.corpus import documents_with, flat, make_study, occurrences, places, write_corpus
 from tests.support import read_rows, run_step, write_part

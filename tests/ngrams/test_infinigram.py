@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from schemas import CONTRACTS, StudyError
 from tasks.ngrams import index as index_step
-from tasks.ngrams.index import INDEX
+from tasks.ngrams.index import INDEX, Index
 from tasks.ngrams.infinigram import INFINIGRAM
 from tasks.ngrams.kernels import context_kernels
-from tasks.ngrams.lookup import Index
 from tasks.step import keyed, run_job
 from tasks.storage.store import Store
 from tasks.storage.writing import ROWS_PER_GROUP

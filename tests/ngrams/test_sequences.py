@@ -248,7 +248,7 @@ def test_documents_without_a_window_are_counted(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"samples": {"uniform": 0}}, "draws no window of the corpus"),
-        ({"sampling": [{"temperature": 1.0}, {}]}, "the scheme T=1 is named twice"),
+        ({"sampling": [{"temperature": 1.0}, {}]}, "duplicate scheme 'T=1'"),
         ({"prefix": 0}, "greater than or equal to 1"),
         ({"sampling": [{"temperature": 0}]}, "greater than 0"),
         ({"surfix": 3}, "Extra inputs"),

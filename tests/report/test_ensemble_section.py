@@ -159,7 +159,7 @@ def test_leverage_gets_its_best_damping_and_kind_over_runs_that_hold_the_sequenc
 ) -> None:
     said = drawn["leverage"].observations[0]
     assert (
-        said.startswith("M and last layer leverage of width-8 have a rank correlation of 1.00 over ") and "1.00 in canary" in said
+        said.startswith("M and last-layer leverage of width-8 have a rank correlation of 1.00 over ") and "1.00 in canary" in said
     )
     singles = len(data.ensembles.of("width-8", "member", single=True))
     assert f"over {singles} sequences with one copy" in said and len({r["sequence"] for r in drawn["leverage"].rows}) == singles
@@ -170,16 +170,15 @@ def test_leverage_gets_its_best_damping_and_kind_over_runs_that_hold_the_sequenc
 
 
 def test_what_copies_and_twins_do_is_read_from_the_first_and_the_last(drawn: dict[str, ReportFigure]) -> None:
-    of_copies = drawn["copies"].observations
-    assert of_copies[0] == "Of dense sequences of width-8, M without all copies grows from 21.00 to 36.00 from 1 to 16 copies"
-    assert of_copies[1] == "Of dense sequences of width-8, M without one copy falls from 21.00 to 0.08 from 1 to 16 copies"
-    assert of_copies[2] == "Of dense sequences of width-8, the share extracted grows from 0.0 % to 100.0 % from 1 to 16 copies"
-    omega, m, *_ = drawn["twins"].observations
-    assert omega == (
-        "ω of rings of width-8 goes from 0.40 to 0.41 from 1 to 8 trained twins, but the intervals overlap; of canaries it is "
-        "1.00 [0.99, 1.01]"
+    assert drawn["copies"].observations[0] == (
+        "Of dense sequences of width-8, from 1 to 16 copies M without all copies grows from 21.00 to 36.00; M without one falls "
+        "from 21.00 to 0.08; the share extracted grows from 0.0 % to 100.0 %"
     )
-    assert m.startswith("M of rings of width-8 falls from 67.00 to 32.00 from 1 to 8 trained twins")
+    assert drawn["twins"].observations[0] == (
+        "Of rings of width-8, from 1 to 8 trained twins ω goes from 0.40 to 0.41, but the intervals overlap; M falls from 67.00 to "
+        "32.00; canaries have ω 1.00 [0.99, 1.01] and M 61.00 [60.99, 61.01]"
+    )
+    assert all(len(drawn[name].observations) == n for name, n in (("copies", 4), ("twins", 2))), "of each network"
     few = [r | {"examples": 9} for r in made_up.metrics()]
     assert "on too few examples or outputs to compare" in sentences.copies(data_of(ensembles(), few))[0]
 
@@ -236,8 +235,8 @@ def test_tables_of_runs_become_a_page_with_the_best_leverage(tmp_path: Path) -> 
     assert len(joined) == len(rows) and np.allclose(joined["leverage"], joined["last_layer"]), "the mean over both runs"
     said = text_of(html.partition("Memorization against leverage")[2].partition("</figure>")[0])
     assert (
-        "M and last layer leverage of width-8 have a rank correlation of 1.00" in said
-        and "last layer leverage, damping 0.1" in said
+        "M and last-layer leverage of width-8 have a rank correlation of 1.00" in said
+        and "last-layer leverage, damping 0.1" in said
     )
     study = text_of(html.partition('<section id="study"')[2].partition("</section>")[0])
     assert "width-8 1 000 2 1 9" in study.replace("\u202f", " "), "parameters, runs, diverged, steps"

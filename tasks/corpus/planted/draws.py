@@ -27,7 +27,7 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng(_start(seed, purpose))
 
 
-def draw(seed: int, purpose: str, *coordinates: Ints) -> Words64:
+def draw(seed: int, purpose: str, *coordinates: Ints | int) -> Words64:
     """64 random bits per position; `coordinates` are arrays or numbers, broadcast together."""
     state = np.atleast_1d(np.array(_start(seed, purpose), dtype=np.uint64))
     for coordinate in coordinates:

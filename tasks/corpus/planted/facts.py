@@ -11,8 +11,7 @@ import numpy as np
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import FACT_RELATIONS, HELD_OUT, SEEN
+from tasks.corpus.planted.phrases import FACT_RELATIONS, HELD_OUT, SEEN, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 
@@ -51,7 +50,6 @@ class Cell:
 
     @property
     def output_words(self) -> int:
-        """Length of the answer; two words in an eighth of the cells."""
         return 2 if self.x == self.y and self.x % 2 == 0 else 1
 
     @property
@@ -102,8 +100,6 @@ def _redrawn(cells: list[Cell], seed: int) -> list[Cell]:
 
 
 class FactorialFacts:
-    """Adds the factorial's facts to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
         self.cells = list(cells(planted))
@@ -128,7 +124,6 @@ class FactorialFacts:
         self.facts.append(Fact(cell.pair, cell.relation, subject, answer, "factorial", math.log(stated.sixteenths / 16)))
 
     def truth(self) -> list[TruePair]:
-        """Exact counts of every cell's pair, checked against the cell's."""
         rows = [self._statements.truth("facts", fact) for fact in self.facts]
         for row, cell in zip(rows, self._stated, strict=True):
             planned = (cell.pair_documents, cell.input_documents, cell.output_documents)

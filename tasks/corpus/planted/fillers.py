@@ -10,8 +10,7 @@ from string import Formatter
 import numpy as np
 
 from tasks.corpus.planted.draws import Ints, below, draw, skewed
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import FILLERS
+from tasks.corpus.planted.phrases import FILLERS, Names
 
 SIZES = {"en": {"a": 60, "n": 120, "v": 60}, "velish": {"a": 30, "n": 60, "v": 30}, "onda": {"a": 30, "n": 60, "v": 30}}
 SHARES = ("en", "en", "velish", "onda")
@@ -21,8 +20,6 @@ _TABLE = 4096  # a word is chosen by 12 random bits
 
 
 class Fillers:
-    """`documents` distractor documents."""
-
     def __init__(self, seed: int, names: Names, purpose: str = "") -> None:
         self._seed, self._purpose, self.documents = seed, f"{purpose}fillers", 0
         self._words: dict[str, dict[str, list[str]]] = {}

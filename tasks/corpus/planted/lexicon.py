@@ -14,8 +14,7 @@ import numpy as np
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, below, draw, generator, skewed
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import LANGUAGES, TRANSLATION_PROMPT
+from tasks.corpus.planted.phrases import LANGUAGES, TRANSLATION_PROMPT, Names
 from tasks.corpus.planted.planted_rows import TruePair, example
 
 CLASSES = ("adjective", "noun", "verb")

@@ -67,7 +67,6 @@ def plan_insertions(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def run(work: Work) -> None:
-    """Write one shard, or everything but the corpus."""
     if "controlled" in work.settings:
         _write_controlled(work)
         return
@@ -124,7 +123,6 @@ def document_id(position: int) -> str:
 
 
 def _write_lines(path: Path, kind: str, lines: Iterable[str]) -> dict[str, Any]:
-    """Write a file atomically; returns its row of planted_files."""
     sha256, size, records = hashlib.sha256(), 0, 0
     with whole_file(path) as out:
         for line in lines:

@@ -1,6 +1,5 @@
 """The rows that planted components produce: pairs with known counts, planted sequences, and examples of a task."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +45,7 @@ class InsertedText:
     bits: list[float]
 
 
-def example(
-    id: str, split: str, group: str, input: str, output: str, prompt: str, options: Sequence[str] = (), answer: int = -1
-) -> dict[str, Any]:
+def example(id: str, split: str, group: str, input: str, output: str, prompt: str) -> dict[str, Any]:
     """One line of a task file, in the general format that the reader `jsonl` reads."""
-    record: dict[str, Any] = {"id": id, "split": split, "group": group, "input": input, "output": output, "aliases": []}
-    return record | {"options": list(options), "answer": answer, "prompt": prompt}
+    record = {"id": id, "split": split, "group": group, "input": input, "output": output, "aliases": []}
+    return record | {"options": [], "answer": -1, "prompt": prompt}

@@ -18,7 +18,7 @@ from schemas.settings.corpus_settings import Insertions
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import Ints, generator
 from tasks.corpus.planted.fillers import Fillers
-from tasks.corpus.planted.names import Names
+from tasks.corpus.planted.phrases import Names
 from tasks.corpus.planted.planted_rows import InsertedText, PlantedSequence
 
 CANARY_WORDS, CANARY_LENGTH = 64, 8

@@ -10,8 +10,7 @@ import numpy as np
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import HELD_OUT, RECALL_RELATIONS, SEEN
+from tasks.corpus.planted.phrases import HELD_OUT, RECALL_RELATIONS, SEEN, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 
@@ -22,8 +21,6 @@ SUBJECT_MENTIONS = (1, 2, 4)  # documents that mention a subject without any ans
 
 
 class Recall:
-    """Adds facts of known exposure to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._seed, self._limit, self._statements = seed, planted.examples, statements
         self._random = generator(seed, "recall")

@@ -6,8 +6,7 @@ from typing import Any
 
 from schemas.settings.study_file import Planted
 from tasks.corpus.planted.draws import generator
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import RULE_RELATION, SEEN
+from tasks.corpus.planted.phrases import RULE_RELATION, SEEN, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.statements import Fact, Statements
 
@@ -18,8 +17,6 @@ SUBJECT_MENTIONS = (0, 1, 2, 4, 8)
 
 
 class RuleFacts:
-    """Adds subjects whose ending determines their answer to `statements`."""
-
     def __init__(self, planted: Planted, seed: int, names: Names, statements: Statements) -> None:
         self._limit, self._statements = planted.examples, statements
         random = generator(seed, f"{planted.purpose}rules")

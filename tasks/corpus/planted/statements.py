@@ -41,7 +41,6 @@ class Statements:
         self._runs: list[tuple[int, ...]] = []
 
     def name(self, names: list[str]) -> list[int]:
-        """Indices of new names, given in lower case."""
         first = len(self._names)
         self._names += names
         return list(range(first, first + len(names)))
@@ -55,7 +54,6 @@ class Statements:
         self._run(RELATIONS.index(relation), subject, answer, mentions, copies)
 
     def mention(self, name: int, copies: int) -> None:
-        """Add `copies` documents that mention only this name, once."""
         self._run(NOBODY, name, NOBODY, 0, copies)
 
     def _run(self, *run: int) -> None:
@@ -63,7 +61,6 @@ class Statements:
             self._runs.append(run)
 
     def freeze(self) -> None:
-        """Convert the runs to arrays; no runs can be added afterwards."""
         table = np.array(self._runs, dtype=np.int64).reshape(-1, 5)
         self._runs = []
         self._relation, self._subject, self._answer, self._extra, self._copies = table.T

@@ -19,8 +19,6 @@ MOST_MINED = 5_000
 
 
 class Sums:
-    """Documents that state sums."""
-
     def __init__(self, planted: Planted, seed: int) -> None:
         self._seed, self._limit, self.documents = seed, planted.examples, planted.sum_documents
         self._purpose = f"{planted.purpose}sums"

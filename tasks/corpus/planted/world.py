@@ -16,8 +16,7 @@ from tasks.corpus.planted.draws import Ints, shuffled
 from tasks.corpus.planted.facts import FactorialFacts
 from tasks.corpus.planted.fillers import Fillers
 from tasks.corpus.planted.lexicon import Lexicon
-from tasks.corpus.planted.names import Names
-from tasks.corpus.planted.phrases import LANGUAGES
+from tasks.corpus.planted.phrases import LANGUAGES, Names
 from tasks.corpus.planted.planted_rows import TruePair
 from tasks.corpus.planted.planted_sequences import Copies, inserted_texts, planted_sequences
 from tasks.corpus.planted.recall import Recall
@@ -53,7 +52,6 @@ class World:
 
     # -- truth and tasks -------------------------------------------------------------------------------------------
     def truth(self) -> list[TruePair]:
-        """All planted pairs, sorted by task and pair."""
         rows = [*self.facts.truth(), *self.recall.truth("recall"), *self.recall.truth("choice"), *self.rules.truth()]
         return sorted([*rows, *self.lexicon.truth(), *self.sums.truth()], key=lambda row: (row.task, row.pair))
 
@@ -82,7 +80,6 @@ class World:
         return sum(c.documents for c in self.components.values())
 
     def shard(self, number: int) -> tuple[int, int]:
-        """The range [first, last) of a shard's positions."""
         documents, shards = self.fill(), self.planted.shards
         if documents < shards:
             raise StudyError(f"corpus.planted: {documents} documents are fewer than shards = {shards}; lower shards")
@@ -111,7 +108,6 @@ class World:
 
 
 def _mean_words(component: Component, documents: int) -> float:
-    """Mean words of a document, over documents spread evenly."""
     if not documents:
         return 0.0
     index = np.unique(np.linspace(0, documents - 1, min(SAMPLE, documents)).astype(np.int64))

@@ -43,15 +43,12 @@ def plan_hub(reader: str, revision: str, data: str, task: str) -> tuple[dict[str
             remedy = f"name in `revision` the 40 hex digits of the commit of {name!r}"
             raise StudyError(f"task {task!r}: {problem}; {remedy}")
         return {"name": name, "config": config, "revision": revision}, ()
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_cache(p.relative_to(folder)))
+    hidden = re.compile(r"(?:.*/)?(?:\..*|cache-[^/]*)")  # of git, say, and what the library itself keeps there
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden.fullmatch(p.relative_to(folder).as_posix()))
     if not files:
         raise StudyError(f"task {task!r}: {folder} has no file; save the data set there with its save_to_disk")
     named = (replace(outside_file(p), name=p.relative_to(folder).as_posix(), path=str(p)) for p in files)
     return {"name": "", "config": config, "revision": ""}, tuple(named)
-
-
-def _is_cache(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts) or path.name.startswith("cache-")
 
 
 def folder_of(files: tuple[SourceFile, ...]) -> Path:
@@ -134,7 +131,6 @@ def _json(path: Path, encoding: str) -> Iterator[dict[str, Any] | str]:
 
 
 def _csv(path: Path, encoding: str, delimiter: str) -> Iterator[dict[str, Any] | str]:
-    """The rows of a file under the names in its first row."""
     names: list[str] = []
     for row, cells, problem in csv_rows(path, encoding, delimiter):
         if row == 1:

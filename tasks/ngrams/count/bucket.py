@@ -6,7 +6,6 @@ A pass loads the suffixes of its ranges from all parts and counts range by range
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -24,8 +23,7 @@ ROWS_AT_ONCE = 1_000_000
 COLUMNS = (("documents", np.int32), ("packed", np.uint64))
 
 
-@dataclass(frozen=True)
-class NgramCounts:
+class NgramCounts(NamedTuple):
     """Counted n-grams of one order: big-endian ids (uint8 [rows, 4n]), occurrences and documents."""
 
     order: int
@@ -94,7 +92,6 @@ class Bucket:
                     yield from _read_pieces(order, pa.ipc.open_file(source).read_all())
 
     def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
-        """The n-grams of some ranges, range by range, then by order."""
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
         single = len(self.orders) == 1 and self.longest * self.bits <= KEY_BITS
         for at in range(high - low if chunks else 0):
@@ -165,7 +162,6 @@ class Bucket:
         return columns, holders, starts
 
     def _gathered(self) -> Iterator[list[PackedSuffixes]]:
-        """The bucket's row groups in lists of about SUFFIXES_AT_ONCE suffixes."""
         gathered: list[PackedSuffixes] = []
         for piece in self._pieces():
             gathered.append(piece)
@@ -176,7 +172,6 @@ class Bucket:
             yield gathered
 
     def _pieces(self) -> Iterator[PackedSuffixes]:
-        """Each of the bucket's row groups, in the order of the corpus."""
         for number, (part, groups) in enumerate(self.groups):
             file = self.work.store.open(part)
             for group, rows, per in groups:

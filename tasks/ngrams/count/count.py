@@ -57,14 +57,10 @@ def run_suffixes(work: Work) -> None:
             packed = kernels.pack(following, offsets, positions[rows], documents[rows], longest, per)
             numbers = {"block": block, "bucket": bucket, "suffixes": packed.shape[1], "ids_per_number": per, "numbers": len(packed)}
             numbers["last_document"] = first_document + len(offsets) - 2
-            arrays = {"documents": _one_value(documents[rows] + np.int32(first_document)), "packed": _one_value(packed)}
-            work.write("ngram_suffixes", {name: [number] for name, number in numbers.items()} | arrays)
+            arrays = {"documents": documents[rows] + np.int32(first_document), "packed": packed}
+            values = {name: binary(array.view(np.uint8).reshape(1, -1)) for name, array in arrays.items()}  # one value each
+            work.write("ngram_suffixes", {name: [number] for name, number in numbers.items()} | values)
         first_document += len(offsets) - 1
-
-
-def _one_value(numbers: np.ndarray) -> pa.Array:
-    """The bytes of an array as the only value of a binary column."""
-    return binary(numbers.view(np.uint8).reshape(1, -1))
 
 
 def _hashes_of_part(work: Work) -> np.ndarray:
@@ -157,7 +153,6 @@ def run_counts(work: Work) -> None:
 
 
 def _write_unigrams(work: Work, vocabulary: pl.DataFrame) -> None:
-    """Order 1: the counts of the vocabulary."""
     kept = vocabulary.filter(pl.col("occurrences") >= work.settings["min_count"])
     rare = vocabulary.filter((pl.col("occurrences") < work.settings["min_count"]) & (pl.col("occurrences") > 0))
     _report_rare(work, 1, rare.height, int(rare["occurrences"].sum()))
@@ -196,7 +191,6 @@ RATES = {
 
 
 def cost(sizes: Sizes) -> Cost:
-    """Every part's suffixes, one vocabulary, and every bucket's counts."""
     c, orders = sizes.corpus, set(sizes.study.counting.all_orders)
     unit = "words × orders"
     if not orders:

@@ -53,21 +53,20 @@ def _slot(table, key):
 @njit(cache=True)
 def _home(table, key):
     """Where the search for `key` begins: the high bits of its hash, folded and masked."""
-    value = np.uint64(key) * _GOLDEN
-    return np.int64((value ^ (value >> np.uint64(32))) & np.uint64(table.shape[0] - 1))
+    return np.int64(_bit(table.shape[0], key))
 
 
 @njit(cache=True)
-def _bit(bits, key):
+def _bit(size, key):
     value = np.uint64(key) * _GOLDEN
-    return (value ^ (value >> np.uint64(32))) & np.uint64((bits.shape[0] << 6) - 1)
+    return (value ^ (value >> np.uint64(32))) & np.uint64(size - 1)
 
 
 @njit(cache=True)
 def _put(table, bits, slot, key, node, path):
     table[slot].key, table[slot].visits, table[slot].ends = key, 0, 0
     table[slot].node, table[slot].path = node, path
-    bit = _bit(bits, key)
+    bit = _bit(bits.shape[0] << 6, key)
     bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
 
 
@@ -155,11 +154,6 @@ def _insert_all(text, offsets, begins, longest, root, table, bits, most):
     return table, bits, nodes, False
 
 
-def slots_within(memory: int) -> int:
-    """Slots, a power of two, of the largest table that fits into `memory` bytes together with the half-size table it grows from."""
-    return 1 << max(4, int(memory * 2 // (3 * _SLOT_BYTES)).bit_length() - 1)
-
-
 def build_context_trie(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray, longest: int, memory: int = 0) -> ContextTrie:
     """The trie for the positions begins[i], begins[i] + 1, … of each text i; texts are laid out in `ids` (int32) like documents.
     `memory`: limit of the trie in bytes, also while the corpus is read; 0: no limit."""
@@ -167,7 +161,8 @@ def build_context_trie(ids: np.ndarray, offsets: np.ndarray, begins: np.ndarray,
     if len(text) >= 2**31:
         raise ValueError(f"{len(text)} tokens in one query; the limit is 2^31 - 1")
     size, _ = slots_for(2 * len(ids) + longest)
-    most = slots_within(memory) if memory else _FREE
+    # At most as many slots, a power of two, as fit into the memory together with the half-size table it grows from.
+    most = 1 << max(4, int(memory * 2 // (3 * _SLOT_BYTES)).bit_length() - 1) if memory else _FREE
     if size > most:
         size, _ = slots_for(1)
     root = np.zeros(int(ids.max()) + 1 if len(ids) else 0, NODE)
@@ -217,7 +212,7 @@ def _scan(ids, offsets, text, longest, root, table, bits, nodes, most):
             for a in range(n):
                 i = at[a]
                 key = (node[a] << 32) | np.int64(ids[i - depth])
-                bit = _bit(bits, key)
+                bit = _bit(bits.shape[0] << 6, key)
                 there = np.int64((bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1))
                 keys[m], at[m], path[m], parent[m] = key, i, path[a], parent[a]
                 m += there | np.int64(path[a] >= 0)

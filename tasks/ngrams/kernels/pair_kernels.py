@@ -121,7 +121,6 @@ def _shortest(heads, places, follow, x, y, x_length, y_length):
 
 @njit(cache=True)
 def note(met, joined, d, document, records, pairs, document_hashes, heads, places, follow):
-    """Keep a document and measure windows, for its pairs met[:joined]."""
     _, entries, ends, hashes, kept, widths, windows, lengths = pairs
     for m in range(joined):
         at = met[m]

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from tasks.ngrams.kernels.ngram_kernels import _EMPTY, _GOLDEN, _LOW, Trie, empty_bits, prefetch, slots_for
-from tasks.ngrams.kernels.pair_kernels import RECORD, Pairs, join, note, prepare
+from tasks.ngrams.kernels.pair_kernels import RECORD, join, note, prepare
 
 BLOCK = 2_048
 BYTES = 60  # of an n-gram: at most three slots, its byte, length and last word
@@ -165,13 +165,10 @@ def scan_pairs(ids, offsets, base, trie, records, pairs, document_hashes, least)
     return noted[:notes], noted_in[:notes]
 
 
-def no_pairs() -> Pairs:
-    return prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
-
-
 def scan_ngrams(ids: np.ndarray, offsets: np.ndarray, base: int, trie: Trie, records: np.ndarray) -> None:
     """Add one piece of corpus to the counts of each query; the piece's first document is number `base`."""
-    scan_pairs(ids, offsets, base, trie, records, no_pairs(), np.zeros(0, np.uint64), 0)
+    none = prepare(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64), np.zeros(0, RECORD))
+    scan_pairs(ids, offsets, base, trie, records, none, np.zeros(0, np.uint64), 0)
 
 
 # -- presence: without counts and documents a hit is one byte --------------------------------------------------------------

@@ -7,7 +7,11 @@
 
 In addition: for the pairs of evaluated examples, the k documents with the smallest hash(seed, pair, document), so that the
 samples of parts merge into the sample of the corpus; the long n-grams that evaluated examples share with the corpus
-(docs/method.md §13); and the counts in the documents with these (`clean_counts.py`). A second stage sums over parts.
+(docs/method.md §13). A second stage sums over parts.
+
+A document is contaminated for a task if it contains an n-gram of an evaluated example's input or output, where n is the smallest of
+the study's `contamination_orders` (docs/method.md §6c). The pass that counts the task-grams notes these documents; only they are
+read again, once per task, and their counts are subtracted, those of pairs and those of n-grams.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,14 +25,14 @@ import pyarrow as pa
 from schemas import CONTAMINATION, CONTRACTS, PAIR_DOCUMENT_PARTIALS, PAIR_DOCUMENTS, Study
 from tasks.cost import BENCHMARKS, DEBIAN, OTHER_PAIRS, Cost, Rate, Sizes, interpolated, on_each_corpus
 from tasks.ngrams.corpus_parts import same_analyzer, with_same_labels
-from tasks.ngrams.query.clean_counts import contaminated, write_clean, write_contaminated
 from tasks.ngrams.query.partial_counts import by_key, summed
-from tasks.ngrams.query.scan import PAIR, PairQueries, PartCounter, ngram_rows, places
+from tasks.ngrams.query.scan import PAIR, Counts, PairQueries, PartCounter, ngram_rows, places
 from tasks.step import Inputs, Job, Stage, Step, Work, for_each_corpus, labelled
 from tasks.storage.parts import Part
 from tasks.text.display import excerpt_around
 from tasks.text.words.analyzer import analyzer, segment, words_of
 
+Frame = pl.DataFrame
 QUERY_TABLES = ("task_grams", "example_ngrams", "examples", "truth")
 EXAMPLE = ["task", "example", "order"]
 PRODUCTS_AT_ONCE, ROWS_AT_ONCE = 4_000_000, 20_000
@@ -154,7 +158,7 @@ def run_scan(work: Work) -> None:
     kept = pairs.select(PAIR)[counts.kept["pair"]].hstack(counts.kept.drop("pair"))
     kept = kept.with_columns(part=pl.lit(work.parts("documents")[0].key)).sort(*PAIR, "hash", "document")
     work.write("pair_document_partials", kept.to_arrow())
-    write_contaminated(work, pairs, contaminated(texts, of_texts, every, counts, least))
+    _write_contaminated(work, pairs, _contaminated(texts, of_texts, every, counts, least))
 
 
 def _hashes(texts: pl.Series) -> np.ndarray:
@@ -166,6 +170,32 @@ def _hashes(texts: pl.Series) -> np.ndarray:
     _, offsets, data = column.buffers()
     bounds = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
     return hash_texts(np.frombuffer(data or b"", np.uint8), bounds.astype(np.int64))
+
+
+def _contaminated(texts: Frame, of_texts: Frame, queries: pl.Series, counts: Counts, least: int) -> dict[str, np.ndarray]:
+    """The contaminated documents of the part by task, increasing. texts (text, task, …) and of_texts (text, order, ngram) are the
+    long n-grams; `queries` the n-grams that `counts` is for."""
+    tests = of_texts.filter(order=least).join(texts.select("text", "task"), on="text").select("task", "ngram").unique()
+    noted = pl.DataFrame({"ngram": queries[counts.noted[:, 0]], "document": counts.noted[:, 1]})
+    documents = noted.join(tests, on="ngram").select("task", "document").unique().sort("task", "document")
+    return {str(task): rows["document"].to_numpy() for (task,), rows in documents.group_by("task", maintain_order=True)}
+
+
+def _write_contaminated(work: Work, pairs: Frame, documents: dict[str, np.ndarray]) -> None:
+    """Write the counts of each task's pairs in its contaminated documents. `pairs`: queried pairs, and whether they are `kept`.
+    Sums: the number of contaminated documents per task."""
+    of_evaluated = pairs.filter(pl.col("kept")).select(PAIR)
+    for task, numbers in documents.items():
+        work.add(f"contaminated documents: {task}", len(numbers))
+        mined = work.frame("task_grams", "task", *PAIR).filter(task=task).select(PAIR).unique()
+        task_pairs = mined.join(of_evaluated, on=PAIR, how="semi").sort(PAIR)
+        grams = pl.concat([task_pairs[c].alias("ngram") for c in PAIR]).unique().sort()
+        counter = PartCounter(work, work.parts("words")[0], work.parts("vocabulary")[0], grams, numbers)
+        counts = counter.count(PairQueries(places(grams, task_pairs)))
+        of_task = pl.lit(task).alias("task")
+        work.write("contaminated_ngram_partials", ngram_rows(grams, counts).with_columns(of_task).to_arrow())
+        together = task_pairs.with_columns(of_task, pl.Series("documents", counts.pairs, pl.Int64))
+        work.write("contaminated_pair_partials", together.filter(pl.col("documents") > 0).to_arrow())
 
 
 # -- all parts --------------------------------------------------------------------------------------------------------
@@ -191,7 +221,7 @@ def run_sum(work: Work) -> None:
     work.write("pair_windows", within.to_arrow())
     _write_excerpts(work, _smallest_hashes(work))
     _write_contamination(work)
-    write_clean(work, stats, counts)
+    _write_clean(work, stats, counts)
 
 
 def _smallest_hashes(work: Work) -> pl.DataFrame:
@@ -249,6 +279,18 @@ def _write_contamination(work: Work) -> None:
     first = pl.col("ngram", "documents", "source", "id").first()
     rows = shared.agg(first, shared=pl.col("ngram").n_unique().cast(pl.Int64)).join(texts, on="text").sort(*EXAMPLE, "side")
     work.write("contamination", rows.select(CONTAMINATION.schema.names).to_arrow())
+
+
+def _write_clean(work: Work, stats: Frame, counts: Frame) -> None:
+    """Write the counts without contaminated documents. stats, counts: rows of ngram_stats and of pair_counts."""
+    grams = summed(work, "contaminated_ngram_partials", ["task", "ngram"], "occurrences", "documents")
+    differences = ((pl.col(f"{c}_of_all") - pl.col(c)).alias(c) for c in ("documents", "occurrences"))
+    clean = grams.join(stats, on="ngram", suffix="_of_all").sort("task", "ngram").select("task", "ngram", "length", *differences)
+    work.write("clean_ngram_stats", clean.to_arrow())
+    pairs = summed(work, "contaminated_pair_partials", ["task", *PAIR], "documents")
+    difference = pl.col("documents_of_all") - pl.col("documents")
+    clean = pairs.join(counts, on=PAIR, suffix="_of_all").sort("task", *PAIR).select("task", *PAIR, documents=difference)
+    work.write("clean_pair_counts", clean.to_arrow())
 
 
 RATES = {

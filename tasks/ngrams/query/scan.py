@@ -7,8 +7,7 @@ same result. The texts and ids of the n-grams, and about 32 bytes per query, com
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -74,8 +73,7 @@ def ngram_rows(ngrams: pl.Series, counts: "Counts") -> pl.DataFrame:
 KEPT = {"pair": pl.Int64, "hash": pl.Int64, "document": pl.Int64, "input_word": pl.Int32, "output_word": pl.Int32}
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Per n-gram, in the order of the queries: occurrences, documents, and the first document with it (-1: none). Per pair:
     `pairs`, documents with both; `windows` [pairs, widths], documents with both within so many words; and the `kept` documents,
     with the first word of s_x and of s_y. `noted`, int64 [rows, 2]: distinct (n-gram, document), by document, of the n-grams that
@@ -92,8 +90,7 @@ class Counts:
     batches: int
 
 
-@dataclass(frozen=True)
-class PairQueries:
+class PairQueries(NamedTuple):
     """Pairs to count. `ends`, int [pairs, 2]: positions in the queried n-grams. `rooms`: number of documents to keep per pair,
     those with the smallest mix(hash of pair ^ mix(hash of document)). `widths`: window widths in words, increasing. `note_from`:
     note all documents of n-grams of at least so many words (≥ 2); 0: none."""

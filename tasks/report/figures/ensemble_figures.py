@@ -1,6 +1,7 @@
 """Memorized or learned: what the runs of an ensemble show about each claim (docs/memorization.md), with its null."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -42,41 +43,23 @@ def density(data: ReportData) -> ReportFigure:
         if len(members) < 2 or len(phantoms) < 2:
             continue
         (u, m), (null_u, null_m) = (_columns(rows, "in_log_p", "leave_group_out") for rows in (members, phantoms))
-        edges, own, of_null = bin_edges(u), sentences.threshold(m), sentences.threshold(null_m)
-        middle = np.concatenate([edges[:1], edges[1:], edges[-1:] + np.diff(edges[-2:])]) - np.diff(edges[:2]) / 2
-        lines = []
-        for index, (name, at, high) in enumerate(
-            (
-                ("above the members' threshold", u, m > own),
-                ("above the phantoms' threshold", u, m > of_null),
-                ("phantoms above theirs", null_u, null_m > of_null),
-            )
-        ):
-            code, points = np.searchsorted(edges, at), []
+        edges, at_null = bin_edges(u), sentences.threshold(null_m)
+        width, high = float(edges[1] - edges[0]), m > sentences.threshold(m)
+        kinds = (("above the members' threshold", u, high), ("above the phantoms' threshold", u, m > at_null))
+        lines, stacks = list[Series](), list[tuple[float, list[tuple[str, float]]]]()
+        for index, (name, log_p, chosen) in enumerate((*kinds, ("phantoms above theirs", null_u, null_m > at_null))):
+            code, points = np.searchsorted(edges, log_p), list[Point]()
             for bin in np.unique(code).tolist():
-                here = high[code == bin]
-                share = wilson(int(here.sum()), len(here))
-                points.append(Point(float(middle[bin]), 100 * share.value, 100 * share.low, 100 * share.high))
-                ends = {"from": edges[bin - 1] if bin else None, "to": edges[bin] if bin < len(edges) else None}
-                counts = {"sequences": len(here), "highly_memorized": int(here.sum()), "share": share.value}
-                used.append({"model": network, "series": name, **ends, **counts, "low": share.low, "high": share.high})
-            style = style_of(index)._replace(**({"colour": style_of(6).colour, "dash": DASHES[1]} if index == 2 else {}))
+                n, k, middle = int((code == bin).sum()), int(chosen[code == bin].sum()), float(edges[0]) + (bin - 0.5) * width
+                share, ends = wilson(k, n), [None, *edges.tolist(), None][bin : bin + 2]
+                points.append(Point(middle, *(100 * v for v in (share.value, share.low, share.high))))
+                about = {"model": network, "series": name, "from": ends[0], "to": ends[1], "sequences": n, "highly_memorized": k}
+                used.append(about | {"share": share.value, "low": share.low, "high": share.high})
+                stacks += [(middle, [("highly memorized", float(k)), ("others", float(n - k))])] if index == 0 else []
+            style = style_of(index) if index < 2 else style_of(index)._replace(colour=style_of(6).colour, dash=DASHES[1])
             lines.append(Series(name, points, style, intervals=index < 2))
-        codes = np.searchsorted(edges, u)
-        stacks = [
-            (
-                float(at),
-                [
-                    (kind, float(((codes == bin) & some).sum()))
-                    for kind, some in (("highly memorized", m > own), ("others", m <= own))
-                ],
-            )
-            for bin, at in enumerate(middle)
-        ]
         axis = XAxis("U: log p in runs with it, nats")
-        panels.append(
-            columns_panel(f"density-a-{network}", "How many", stacks, axis, "sequences", float(np.diff(edges[:2])[0]), row)
-        )
+        panels.append(columns_panel(f"density-a-{network}", "How many", stacks, axis, "sequences", width, row))
         panels.append(lines_panel(f"density-b-{network}", "Which share", lines, axis, "highly memorized, %", (-4.0, 104.0), row))
         observations += sentences.density(row, (u, m), (null_u, null_m))
     return figure(data, "density", panels, used, sentences=observations, models=False, tasks=False)
@@ -93,10 +76,10 @@ def leverage(data: ReportData) -> ReportFigure:
         every, lines = -(-len(rows) // MOST_DOTS), []
         for index, group in enumerate(sorted(set(rows["group"]))):
             x, m = _columns(rows.filter(group=group), "leverage", "leave_group_out")
-            points = [Point(a, b) for a, b in sorted(zip(x.tolist(), m.tolist(), strict=True))][::every]
+            points = [Point(a, b, filled=False) for a, b in sorted(zip(x.tolist(), m.tolist(), strict=True))][::every]
             lines.append(Series(group.replace("_", " "), points, style_of(index)._replace(dash=NO_LINE), intervals=False))
-        what = f"{best.kind.replace('_', ' ')} leverage, damping {best.damping:g}"
-        panels.append(lines_panel(f"leverage-{network}", "", lines, XAxis(what, "log"), "M, nats", row=row, y="linear"))
+        axis = XAxis(f"{sentences.LEVERAGES[best.kind]} leverage, damping {best.damping:g}")
+        panels.append(_dots(f"leverage-{network}", lines, axis, "M, nats", row))
         used += rows.select("model", "sequence", "group", "leverage", "leave_group_out").to_dicts()
         observations += sentences.leverage(row, best, rows)
     return figure(data, "leverage", panels, used, sentences=observations, models=False, tasks=False)
@@ -141,11 +124,16 @@ def capacity(data: ReportData) -> ReportFigure:
         style = rung_style(step, len(sizes))._replace(dash=NO_LINE)
         lines.append(Series(f"{short(size)} parameters", sorted(points), style, intervals=False))
     axis = XAxis("memorized, bits of a sequence")
-    panels = [lines_panel("capacity", "", lines, axis, "generalization, −bits per token", y="linear")] if lines else []
+    panels = [_dots("capacity", lines, axis, "generalization, −bits per token")] if lines else []
     return figure(data, "capacity", panels, rows, sentences=sentences.capacity(data), models=False, tasks=False)
 
 
 # -- lines -----------------------------------------------------------------------------------------------------------
+def _dots(name: str, lines: Sequence[Series], x: XAxis, label: str, row: str = "") -> Panel:
+    """A larger panel, for many dots."""
+    return replace(lines_panel(name, "", lines, x, label, row=row, y="linear"), width=4.1, height=2.6)
+
+
 def _columns(rows: pl.DataFrame, *names: str) -> list[Floats]:
     return [rows[name].to_numpy() for name in names]
 
@@ -159,9 +147,8 @@ def _lines(data: ReportData, network: str, wanted: Wanted, used: list[MetricRow]
     for index, (single, several, detail, name) in enumerate(wanted, style):
         for model in data.settings["ensembles"]["networks"][network]:
             rows = [r for r in sentences.by_level(data, model, single, several, detail) if has_number(r)]
-            shares = [dict(r) | {"statistic": "share"} if detail.startswith("extracted") else r for r in rows]
             first = model == network
-            points = [point(r, r["level"], filled=first) for r in shares]
+            points = [point(r, r["level"], filled=first) for r in rows]
             look = style_of(index) if first else style_of(index)._replace(dash=NO_LINE)
             lines.append(Series(name if first else "", points, look, intervals=first))
             used += rows

@@ -29,6 +29,7 @@ CHUNK = 100  # examples in a chunk
 CHUNKS_AT_ONCE = 5
 DOCUMENTS_SHOWN = 5  # of a pair
 FIRST_WORDS, FIRST_ANSWER = 100, 40  # code points of input and output in the index, for the search
+Gammas, Example = Mapping[int, float], dict[str, Any]
 
 
 def plan(study: Study, inputs: Inputs) -> list[Job]:
@@ -116,16 +117,10 @@ def _index(examples: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str],
     for model in models:
         here = examples.select("example").join(marks.filter(model=model), on="example", how="left", maintain_order="left")
         right.append("".join(here["mark"].fill_null("-").to_list()))
-    return {
-        "chunk": CHUNK,
-        "statistic": statistic,
-        "models": models,
-        "ids": examples["example"].to_list(),
-        "words": [_short(x, FIRST_WORDS) for x in examples["input"].to_list()],
-        "answers": [_short(y, FIRST_ANSWER) for y in examples["output"].to_list()],
-        "right": right,
-        "pairs": pairs,
-    }
+    index = {"chunk": CHUNK, "statistic": statistic, "models": models, "ids": examples["example"].to_list()}
+    index["words"] = [_short(x, FIRST_WORDS) for x in examples["input"].to_list()]
+    index["answers"] = [_short(y, FIRST_ANSWER) for y in examples["output"].to_list()]
+    return index | {"right": right, "pairs": pairs}
 
 
 def _short(text: str, most: int) -> str:
@@ -133,9 +128,8 @@ def _short(text: str, most: int) -> str:
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
-def _documents(work: Work, gammas: Mapping[int, float]) -> dict[tuple[str, str], list[Any]]:
-    """Documents by pair: [source, id, excerpt, start and end of s_x, start and end of s_y], a few of each pair. Those of the task's
-    pairs are held in memory: what the study keeps of a pair is small."""
+def _documents(work: Work, gammas: Gammas) -> dict[tuple[str, str], list[Any]]:
+    """Documents by pair, a few of each: [source, id, excerpt, start and end of s_x, start and end of s_y]."""
     columns = ("order", *PAIR, "similarity", "pair_documents", "input_documents")
     shown = shown_pairs(work.frame("evidence_pairs", *columns), gammas).select(PAIR).unique()
     documents: dict[tuple[str, str], list[Any]] = {}
@@ -149,9 +143,7 @@ def _documents(work: Work, gammas: Mapping[int, float]) -> dict[tuple[str, str],
 
 
 # -- some examples ----------------------------------------------------------------------------------------------------
-def _examples(
-    work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], gammas: Mapping[int, float]
-) -> list[dict[str, Any]]:
+def _examples(work: Work, some: pl.DataFrame, answers: pl.DataFrame, models: Sequence[str], gammas: Gammas) -> list[Example]:
     """Each as an object; lists are positional, to be small (trace.js reads them)."""
     low, high = some["example"][0], some["example"][-1]
     spans = shown_spans(_between(work, "evidence_spans", low, high))
@@ -161,11 +153,9 @@ def _examples(
     inputs, outputs = spans.filter(side="input"), spans.filter(side="output")
     given = answers.filter(pl.col("example").is_between(pl.lit(low), pl.lit(high)))
     plain = ("id", "group", "x", "y", "aliases", "options")
-    by_name: dict[str, dict[str, Any]] = {
-        row[0]: dict(zip(plain, row, strict=True))
-        | {"in": [], "out": [], "pairs": [], "answers": [None] * len(models), "log": [], "delta": []}
-        for row in some.iter_rows()
-    }
+    by_name: dict[str, Example] = {row[0]: dict(zip(plain, row, strict=True)) for row in some.iter_rows()}
+    for example in by_name.values():
+        example |= {"in": [], "out": [], "pairs": [], "answers": [None] * len(models), "log": [], "delta": []}
     columns = ("example", "order", "ngram", "starts", "ends", "documents", "occurrences", "log_infinity", "note")
     for e, n, ngram, starts, ends, df, occurrences, _, _ in inputs.select(columns).iter_rows():
         by_name[e]["in"].append([n, ngram, _places(starts, ends), df, occurrences])
@@ -199,14 +189,11 @@ def _numbered(pairs: pl.DataFrame, inputs: pl.DataFrame, outputs: pl.DataFrame) 
     return both.sort("example", "x", "y").select("example", "x", "y", *numbers)
 
 
-def _add_probabilities(
-    by_name: dict[str, dict[str, Any]], likely: pl.DataFrame, outputs: pl.DataFrame, number: dict[str, int]
-) -> None:
+def _add_probabilities(by_name: dict[str, Example], likely: pl.DataFrame, outputs: pl.DataFrame, number: dict[str, int]) -> None:
     """log P_LLM and Δ: for each model (in the order of the index) one number for each output n-gram, or null."""
-    at = outputs.select("example", "order", "ngram", "at")
-    rows = likely.join(at, on=["example", "order", "ngram"]).with_columns(
-        model=pl.col("model").replace_strict(number, default=None, return_dtype=pl.Int64)
-    )
+    at, model = outputs.select("example", "order", "ngram", "at"), pl.col("model")
+    model = model.replace_strict(number, default=None, return_dtype=pl.Int64)
+    rows = likely.join(at, on=["example", "order", "ngram"]).with_columns(model=model)
     rows = rows.drop_nulls("model").sort("example")  # a model without any answer row is in no list
     for (e,), group in rows.group_by("example", maintain_order=True):
         example = by_name[str(e)]

@@ -27,15 +27,8 @@ def page(about: Mapping[str, Any]) -> str:
     """The whole of trace/index.html; `about`: study, title, tasks (name, family), models (name, parameters), smallest first."""
     here = Path(__file__).parent
     template, css, code = ((here / f"trace.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    return Template(template).substitute(
-        title=text(about["title"] or about["study"]),
-        study=text(about["study"]),
-        css=css,
-        css_hash=_hash(css),
-        code=code,
-        code_hash=_hash(code),
-        about=script(dict(about)),
-    )
+    inline = {"css": css, "css_hash": _hash(css), "code": code, "code_hash": _hash(code), "about": script(dict(about))}
+    return Template(template).substitute(title=text(about["title"] or about["study"]), study=text(about["study"]), **inline)
 
 
 def _hash(content: str) -> str:

@@ -69,14 +69,12 @@ class Tokeniser:
         return ids[1] if len(ids) == 2 else np.concatenate(ids), np.cumsum(np.concatenate(counts))
 
     def _by_library(self, strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The same for strings, by `tokenizers`."""
         groups = (strings[at : at + TEXTS_AT_ONCE] for at in range(0, len(strings), TEXTS_AT_ONCE))
         lists = [ids for group in groups for ids in encode_batch(self.library, group)]
         starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
         return np.fromiter((i for ids in lists for i in ids), np.int32, int(starts[-1])), starts
 
     def _by_fastokens(self, strings: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The same by `fastokens`."""
         left: list[int] = []
         if self.odd:
             left = [i for i, t in enumerate(strings) if not t.isascii() and any(point in t for point in self.odd)]

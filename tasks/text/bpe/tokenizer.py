@@ -3,9 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import StudyError
 
@@ -49,10 +48,9 @@ def read_tokenizer(path: Path) -> str:
     tokenizer = load_tokenizer(text, str(path))
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids or max(ids) > LARGEST_ID:
-        raise StudyError(
-            f"{path}: its tokens have {'ids up to ' + str(max(ids)) if ids else 'no ids at all'}, but a model needs a row "
-            f"for each id; number them from 0 to at most {LARGEST_ID:,}"
-        )
+        have = f"ids up to {max(ids)}" if ids else "no ids at all"
+        remedy = f"a model needs a row for each id; number them from 0 to at most {LARGEST_ID:,}"
+        raise StudyError(f"{path}: its tokens have {have}, but {remedy}")
     return text
 
 
@@ -96,8 +94,7 @@ def encode_batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         raise _reported(error, f"the tokenizer.json cannot encode a text: {error}. {remedy}") from None
 
 
-@dataclass(frozen=True)
-class Tokenised:
+class Tokenised(NamedTuple):
     """Token ids of the string. The continuation is ids[begin:]; starts and ends are the code point offsets of its tokens,
     relative to the output's first character, so they are negative in the separator."""
 

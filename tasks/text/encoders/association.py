@@ -22,7 +22,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class Association:
     def _inputs(self, ngrams: Sequence[str]) -> Floats:
         from scipy.sparse import csr_array
 
-        counts, units = _counts([_units(n.split(" "), pairs=True) for n in ngrams], self.units)
+        counts, units = _counts([_units(n.split(" ")) for n in ngrams], self.units)
         rows = csr_array((self.values, self.columns, self.starts), shape=(len(self.units), len(self.output_words)))
         vectors = np.zeros((len(ngrams), self.basis.shape[1] + 2))
         vectors[:, :-2] = counts @ (rows[units] @ self.basis.astype(np.float64))
@@ -100,9 +100,9 @@ def fit_association(settings: Settings, examples: Sequence[tuple[str, str]]) -> 
     return Association(units, words, starts, links.output_of[kept], excess[kept], basis)
 
 
-def _units(words: Sequence[str], pairs: bool) -> list[str]:
-    """The words, and with `pairs` the adjacent pairs."""
-    return [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))] if pairs else list(words)
+def _units(words: Sequence[str]) -> list[str]:
+    """The words, and the adjacent pairs."""
+    return [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]
 
 
 def _bags(examples: Sequence[tuple[str, str]]) -> tuple[list[list[str]], list[list[str]]]:
@@ -111,7 +111,7 @@ def _bags(examples: Sequence[tuple[str, str]]) -> tuple[list[list[str]], list[li
     words, which are least informative. 20,000 sentence pairs of 24 × 24 distinct words keep all words."""
     texts = [[normalise(t).split() for t in pair] for pair in examples]
     outputs = [sorted(set(y)) for _, y in texts]
-    inputs = [sorted(set(_units(x, pairs=True))) for x, _ in texts]
+    inputs = [sorted(set(_units(x))) for x, _ in texts]
     if sum(len(x) * len(y) for x, y in zip(inputs, outputs, strict=True)) <= MOST_LINKS:
         return inputs, outputs
     inputs = [sorted(set(x)) for x, _ in texts]
@@ -151,8 +151,7 @@ def _unit_length(vectors: Floats) -> Floats:
     return vectors / np.where(lengths == 0, 1, lengths)
 
 
-@dataclass(frozen=True)
-class Links:
+class Links(NamedTuple):
     """Every (input unit, output word) of every example. A slot is one unit or word in one example."""
 
     pair: NDArray[np.int32]  # per link: index of its (unit, word)

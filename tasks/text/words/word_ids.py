@@ -74,7 +74,6 @@ class WordIds:
         return list(self._ids_of_words)
 
     def sorted(self) -> tuple[list[str], np.ndarray]:
-        """The words in code point order, and the rank of each provisional id (int32)."""
         vocabulary = sorted(self._ids_of_words)
         rank = np.empty(len(vocabulary), dtype=np.int32)
         places = np.fromiter(map(self._ids_of_words.__getitem__, vocabulary), dtype=np.int64, count=len(vocabulary))
@@ -143,7 +142,6 @@ def _placed(array: np.ndarray, at: int, values: np.ndarray) -> np.ndarray:
 
 
 def _larger(array: np.ndarray, needed: int) -> np.ndarray:
-    """A copy with twice the capacity, or with capacity for `needed` more values."""
     larger = np.empty(len(array) + max(len(array), needed), dtype=array.dtype)
     larger[: len(array)] = array
     return larger

@@ -48,12 +48,8 @@ def places(words: Sequence[str], n: int, policy: str, language: str) -> list[int
 
 def keep(words: Sequence[str], policy: str, language: str) -> bool:
     """Whether an n-gram is kept: `drop_all_stopword_ngrams` drops those that consist of stop words only."""
-    if policy in ("none", "authors"):
-        return True
-    if policy == "drop_all_stopword_ngrams":
-        without = stop_words(language)
-        return any(word not in without for word in words)
-    raise ValueError(f"no stop word policy {policy!r}")
+    without = stop_words(language) if policy == "drop_all_stopword_ngrams" else frozenset()
+    return any(word not in without for word in words)
 
 
 def kept_ngrams(words: Sequence[str], n: int, policy: str, language: str) -> set[tuple[str, ...]]:
