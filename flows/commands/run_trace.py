@@ -26,12 +26,7 @@ WIDE = 100  # columns of a file or pipe
 STEPS = ("plant", "tokenizer", "counterfactual")  # whose tables a trace needs; leverage is optional
 KINDS = ("feature", "last_layer", "gauss_newton")
 MEASURES = {  # columns of `counterfactual`, as they are headed
-    **{
-        "leave_group_out": "M",
-        "leave_one_out": "M, one copy",
-        "contextual_bits": "context bits",
-        "generator_bits": "generator bits",
-    },
+    **{"leave_group_out": "M", "leave_one_out": "M of one", "contextual_bits": "context bits", "generator_bits": "bits"},
     **{"lira": "LiRA", "specificity": "ω"},
 }
 
@@ -70,11 +65,11 @@ def show(traced: Mapping[str, Any]) -> None:
     about = f"{traced['group']}, {traced['split']}, copies: {traced['copies']}, suffix of {traced['entropy']:.1f} bits"
     console.print(Text(traced["sequence"], style="bold"), Text(about))
     console.print(Text.assemble("\n  ", (beginning, "blue"), (" | ", "dim"), (rest, "bold"), "\n"))
-    estimates = plain_table("model", *MEASURES.values(), *(kind.replace("_", " ") for kind in KINDS))
+    estimates = plain_table("model", *MEASURES.values(), "leverage")
     arms = plain_table("model", "assigned copies", "runs", "mean log p", "SD", "right", "extracted")
     for of in traced["models"]:
         leverage = of["leverage"][len(of["leverage"]) // 2] if of["leverage"] else {}
-        estimates.add_row(of["model"], *(written(of[name]) for name in MEASURES), *(written(leverage.get(kind)) for kind in KINDS))
+        estimates.add_row(of["model"], *(written(of[name]) for name in MEASURES), written(leverage.get("gauss_newton")))
         numbers = (pl.len(), pl.mean("log_p").alias("mean"), pl.std("log_p"), pl.mean("right"), pl.sum("extracted"))
         for assigned, *cells in pl.DataFrame(of["runs"]).group_by("assigned").agg(numbers).sort("assigned").iter_rows():
             arms.add_row(of["model"], str(assigned), *map(written, cells))

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas import REPORT_FILES, TRACE_FILES, Study
 from tasks.cost import DEBIAN, Cost, Rate, Sizes
-from tasks.report import ensembles
+from tasks.report import ensemble_data
 from tasks.report.trace import trace_files
 from tasks.step import Inputs, Job, Stage, Step, Work
 from tasks.storage.versions import version, versions
@@ -15,7 +15,7 @@ from tasks.storage.versions import version, versions
 READS = (
     *("metrics", "metric_family", "exclusions", "models", "training_log", "examples", "example_rejects", "documents"),
     *("document_rejects", "tokens", "ngram_counts", "contamination", "similarities", "task_grams", "pair_counts"),
-    *("pair_documents", "truth", "planted_sequences", *ensembles.READS),
+    *("pair_documents", "truth", "planted_sequences", *ensemble_data.READS),
 )
 LIBRARIES = (
     *("prefect", "dask", "pyarrow", "polars", "duckdb", "great_expectations", "numpy", "scipy", "numba", "transformers"),

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow.compute as pc
 
-from tasks.report.ensembles import EnsembleData, gather_ensembles
+from tasks.report.ensemble_data import EnsembleData, gather_ensembles
 from tasks.report.numbers import PRIMARY, MetricRow, ResultsLine, first_orders, last_checkpoints, pick, results_line, sizes
 from tasks.step import Work
 from tasks.storage.store import fingerprint

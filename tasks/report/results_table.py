@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from schemas.tables.sequences import NULLS
-from tasks.report.ensembles import in_order
+from tasks.report.ensemble_data import in_order
 from tasks.report.formatting import decided, short, with_interval
 from tasks.report.numbers import LEVEL, NO_MODELS, PRIMARY, MetricRow, first_orders, last_checkpoints, results_line, sizes
 from tasks.report.sentences import KINDS, samples_of

@@ -13,7 +13,7 @@ import polars as pl
 
 from schemas.tables.verdicts import VERDICT_NAMES
 from tasks.report.data import ReportData
-from tasks.report.ensembles import BestLeverage
+from tasks.report.ensemble_data import BestLeverage
 from tasks.report.formatting import interval, listed, number, short, with_interval
 from tasks.report.numbers import MEASURE_NAMES, MetricRow, clusters_of, counts_pairs, has_interval, has_number, remedy_of, sign
 from tasks.statistics import FEWEST_CLUSTERS, Floats, spearman

@@ -15,14 +15,14 @@ from tasks.report import sentences
 from tasks.report.answer import glance
 from tasks.report.build import plan
 from tasks.report.data import ReportData
-from tasks.report.ensembles import BestLeverage, EnsembleData
+from tasks.report.ensemble_data import BestLeverage, EnsembleData
 from tasks.report.figures import all_figures
 from tasks.report.figures.ensemble_figures import bin_edges
 from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.page.page import page
 from tasks.report.results_table import WIDTH, results_table
 from tasks.storage.store import Part
-from tests.report import ensembles as made_up
+from tests.report import run_world as made_up
 from tests.report import world
 from tests.report.measures import row
 from tests.report.test_figures import made
@@ -171,8 +171,8 @@ def test_leverage_gets_its_best_damping_and_kind_over_runs_that_hold_the_sequenc
 
 def test_what_copies_and_twins_do_is_read_from_the_first_and_the_last(drawn: dict[str, ReportFigure]) -> None:
     assert drawn["copies"].observations[0] == (
-        "Of dense sequences of width-8, from 1 to 16 copies M without all copies grows from 21.00 to 36.00; M without one falls "
-        "from 21.00 to 0.08; the share extracted grows from 0.0 % to 100.0 %"
+        "Of dense sequences of width-8, from 1 to 16 copies M without all copies grows from 21.00 to 36.00; M without one copy "
+        "falls from 21.00 to 0.08; the share extracted grows from 0.0 % to 100.0 %"
     )
     assert drawn["twins"].observations[0] == (
         "Of rings of width-8, from 1 to 8 trained twins ω goes from 0.40 to 0.41, but the intervals overlap; M falls from 67.00 to "

@@ -146,7 +146,7 @@ def _lines(data: ReportData, network: str, wanted: Wanted, used: list[MetricRow]
     """A line for each that is wanted; other seeds of the network have open dots and no name."""
     lines = []
     for index, (single, several, detail, name) in enumerate(wanted, style):
-        for model in data.settings["ensembles"]["networks"][network]:
+        for model in reversed(data.settings["ensembles"]["networks"][network]):  # the first on top
             rows = [r for r in sentences.by_level(data, model, single, several, detail) if has_number(r)]
             first = model == network
             points = [point(r, r["level"], filled=first) for r in rows]

@@ -17,12 +17,12 @@ from tasks.report.figures.report_figure import ReportFigure
 from tasks.report.formatting import integer, interval, number, short
 from tasks.report.numbers import PRIMARY, sizes
 from tasks.report.page.blocks import Block, Custom, Remark, table_of
-from tasks.report.page.claims import claims, networks
 from tasks.report.page.html import data_link, fit, highlight
 from tasks.report.page.left_out import contaminated, documents, left_out
 from tasks.report.page.methods import methods
 from tasks.report.page.results import measures, results
 from tasks.report.page.truth import truth
+from tasks.report.page.verdict_table import claims, networks
 from tasks.report.plot.drawing import WIDE, legend_of
 from tasks.report.plot.palette import sample, themed
 
@@ -44,7 +44,7 @@ def page(data: ReportData, figures: Sequence[ReportFigure]) -> str:
         ("checks", "What could mislead", drawn("checks")),
         ("truth", "Compared with the planted truth", truth(data, drawn("truth"))),
         ("measures", "All measures", measures(data)),
-        ("study", "Corpus, tasks and models", _study(data)),
+        ("study", "Corpus and models" if data.without_tasks else "Corpus, tasks and models", _study(data)),
         ("corpus", "N-gram counts and training", drawn("corpus")),
         ("left-out", "What was left out", left_out(data)),
         ("contamination", "Test text in the corpus", contaminated(data)),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from schemas import Study
-from tasks.report.ensembles import KINDS_OF_LEVERAGE
+from tasks.report.ensemble_data import KINDS_OF_LEVERAGE
 from tests.report.measures import row
 
 MODELS = ("width-8", "width-8-b", "width-16")  # two seeds of one network, and another
