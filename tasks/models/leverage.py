@@ -109,7 +109,8 @@ def gradients_of_run(
     norms, means = torch.zeros(len(ids)), torch.zeros(len(ids), network.config.hidden_size)  # type: ignore[union-attr]
     kept: list[list[Tensor]] = [[] for _ in range(2 + 2 * PROJECTIONS)]
     for trained in (True, False):
-        for rows in torch.from_numpy(np.flatnonzero((copies > 0) == trained)).split(AT_ONCE):
+        rows_of = torch.from_numpy(np.flatnonzero((copies > 0) == trained))
+        for rows in rows_of.split(AT_ONCE) if len(rows_of) else ():
             batch = torch.from_numpy(ids)[rows]
             log_p, states = gradients.forward(batch)
             real = gradients.backward(real_labels(log_p, batch[:, 1 + prefix :]))

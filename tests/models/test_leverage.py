@@ -139,6 +139,12 @@ def test_a_sequence_no_run_has_is_compared_with_those_it_has(network: torch.nn.M
     assert made["gradient_norm"][outside] == pytest.approx(whole.norm(dim=1).numpy(), rel=1e-5)
 
 
+def test_a_run_may_be_trained_on_every_sequence(network: torch.nn.Module, ids: np.ndarray) -> None:
+    with repeatable("cpu"):
+        of = gradients_of_run(network, ids, PREFIX, np.ones(len(ids), np.int64), 5, SETTINGS | {"width": 16})
+    assert len(next(leverages(of, [1.0]))["one_step"]) == len(outlierness(of, np.arange(len(ids)))["sparsity"]) == len(ids)
+
+
 def test_networks_of_other_layers_are_refused() -> None:
     network = GPT2LMHeadModel(GPT2Config(vocab_size=8, n_embd=4, n_layer=1, n_head=1, n_positions=8))
     with pytest.raises(StudyError, match="GPT2LMHeadModel has parameters outside linear layers"):
