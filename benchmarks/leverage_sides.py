@@ -36,8 +36,8 @@ def _none(result: Any) -> dict[str, Any]:
 
 def ours(corpora: Corpora, case: Case) -> BenchmarkSide:
     """Projected Gauss-Newton leverage, as the step `leverage` computes it."""
-    from tasks.models.leverage import SETTINGS, gradients_of_run, leverages, outlierness
     from tasks.models.load import repeatable
+    from tasks.models.sequence_leverage import SETTINGS, gradients_of_run, leverages, outlierness
 
     ids = _sequences(case)
 

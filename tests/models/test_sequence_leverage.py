@@ -13,11 +13,11 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from schemas import StudyError
-from tasks.models.leverage import LEVERAGE_STEP, SETTINGS, RunGradients, gradients_of_run, leverages, outlierness
 from tasks.models.load import repeatable
 from tasks.models.sequence_gradients import Projection, SequenceGradients, drawn_labels, real_labels
+from tasks.models.sequence_leverage import LEVERAGE_STEP, SETTINGS, RunGradients, gradients_of_run, leverages, outlierness
 from tasks.models.training import build
-from tasks.statistics.leverage import Fisher, without_block
+from tasks.statistics.fisher import Fisher, without_block
 from tests.models.test_ensemble import Tables, inputs, study, train
 from tests.support import read_rows, run_step
 

@@ -2,7 +2,7 @@
 
 Three leverages, self-influence and the one-step leave-one-out of the sequences that a run is trained on, for three dampings, and
 outlierness of all sequences, which leverage has to be compared with (docs/counterfactual.md). Only runs whose weights are kept.
-Formulas and sources: `tasks/statistics/leverage.py`; gradients: `sequence_gradients.py`. On one thread of a CPU: bytes repeat.
+Formulas and sources: `tasks/statistics/fisher.py`; gradients: `sequence_gradients.py`. On one thread of a CPU: bytes repeat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tasks.models.ensemble import applies as has_runs
 from tasks.models.ensemble import parameters_of, runs_of
 from tasks.models.ladder import parts_with
 from tasks.models.sequence_gradients import Projection, SequenceGradients, drawn_labels, real_labels
-from tasks.statistics.leverage import Fisher, kronecker_leverage, leverage, mahalanobis, one_step, self_influence, sparsity
+from tasks.statistics.fisher import Fisher, kronecker_leverage, leverage, mahalanobis, one_step, self_influence, sparsity
 from tasks.step import MODEL, Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import below_files
 from tasks.text.split import seeded_hash
