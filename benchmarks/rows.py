@@ -18,6 +18,7 @@ from benchmarks import (
     billion_sides,
     count_sides,
     index_sides,
+    leverage_sides,
     measure_sides,
     mining_sides,
     model_sides,
@@ -33,7 +34,7 @@ BYTES, ROARING = "pydivsufsort of bytes", "polars + pyroaring"
 CACHED, UNCACHED = "transformers generate", "transformers generate without cache"
 DISTRIBUTIONS = (
     *("tokenizers", "fastokens", "polars", "pyroaring", "numpy", "duckdb", "pydivsufsort", "infini-gram", "tokengrams"),
-    *("onnxruntime", "ctranslate2", "lm_eval", "transformers", "datasketch", "accelerate"),
+    *("onnxruntime", "ctranslate2", "lm_eval", "transformers", "datasketch", "accelerate", "kronfluence"),
 )
 
 
@@ -261,6 +262,11 @@ ROWS: dict[str, BenchmarkRow] = {
         "sequences=100k runs_each=64 draws=1k peers=50: numpy loop 50, memory 2; "
         "quick sequences=2k runs_each=64 draws=200 peers=10: numpy loop 50; runs 1; within 1e-9; items sequences",
         {OURS: measure_sides.contrasts, "numpy loop": measure_sides.loop_over_sequences},
+    ),
+    "leverage": row(
+        "leverage and self-influence of sequences of 32 tokens, 0.116 M parameters",
+        "sequences=1000 peers=1000: kronfluence 2; quick sequences=100 peers=100: kronfluence; runs 1; items sequences",
+        {OURS: leverage_sides.ours, "kronfluence": leverage_sides.kronfluence},
     ),
     "near-copies": row(
         "clusters of windows of 64 tokens with a Jaccard similarity of .8 of their 5-grams",

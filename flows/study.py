@@ -17,12 +17,12 @@ from tasks.models.capacity_grid import CAPACITY
 from tasks.models.ensemble import ENSEMBLE
 from tasks.models.generate import GENERATE
 from tasks.models.inject import INJECT
-from tasks.models.leverage import LEVERAGE_STEP
 from tasks.models.pretrain import MODELS
 from tasks.models.recite import RECITE
 from tasks.models.redraw import REDRAW
 from tasks.models.score import SCORE
 from tasks.models.score_sequences import SCORE_SEQUENCES
+from tasks.models.sequence_leverage import LEVERAGE_STEP
 from tasks.ngrams.count.count import COUNT
 from tasks.ngrams.count_recitations import COUNT_RECITATIONS
 from tasks.ngrams.draw_sequences import SEQUENCES

@@ -13,11 +13,11 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from schemas import StudyError
-from tasks.models.leverage import LEVERAGE_STEP, SETTINGS, RunGradients, gradients_of_run, leverages, outlierness
 from tasks.models.load import repeatable
 from tasks.models.sequence_gradients import Projection, SequenceGradients, drawn_labels, real_labels
+from tasks.models.sequence_leverage import LEVERAGE_STEP, SETTINGS, RunGradients, gradients_of_run, leverages, outlierness
 from tasks.models.training import build
-from tasks.statistics.leverage import Fisher, without_block
+from tasks.statistics.fisher import Fisher, without_block
 from tests.models.test_ensemble import Tables, inputs, study, train
 from tests.support import read_rows, run_step
 
@@ -137,6 +137,12 @@ def test_a_sequence_no_run_has_is_compared_with_those_it_has(network: torch.nn.M
     log_p, _ = norms.forward(torch.from_numpy(ids[outside]))
     whole = norms.backward(real_labels(log_p, torch.from_numpy(ids[outside][:, 1 + PREFIX :])))
     assert made["gradient_norm"][outside] == pytest.approx(whole.norm(dim=1).numpy(), rel=1e-5)
+
+
+def test_a_run_may_be_trained_on_every_sequence(network: torch.nn.Module, ids: np.ndarray) -> None:
+    with repeatable("cpu"):
+        of = gradients_of_run(network, ids, PREFIX, np.ones(len(ids), np.int64), 5, SETTINGS | {"width": 16})
+    assert len(next(leverages(of, [1.0]))["one_step"]) == len(outlierness(of, np.arange(len(ids)))["sparsity"]) == len(ids)
 
 
 def test_networks_of_other_layers_are_refused() -> None:

@@ -7,7 +7,7 @@ from scipy import optimize, special, stats
 from statsmodels.api import OLS
 from statsmodels.stats.outliers_influence import OLSInfluence
 
-from tasks.statistics.leverage import (
+from tasks.statistics.fisher import (
     Fisher,
     kronecker_leverage,
     leverage,

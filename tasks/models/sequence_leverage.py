@@ -2,7 +2,7 @@
 
 Three leverages, self-influence and the one-step leave-one-out of the sequences that a run is trained on, for three dampings, and
 outlierness of all sequences, which leverage has to be compared with (docs/counterfactual.md). Only runs whose weights are kept.
-Formulas and sources: `tasks/statistics/leverage.py`; gradients: `sequence_gradients.py`. On one thread of a CPU: bytes repeat.
+Formulas and sources: `tasks/statistics/fisher.py`; gradients: `sequence_gradients.py`. On one thread of a CPU: bytes repeat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tasks.models.ensemble import applies as has_runs
 from tasks.models.ensemble import parameters_of, runs_of
 from tasks.models.ladder import parts_with
 from tasks.models.sequence_gradients import Projection, SequenceGradients, drawn_labels, real_labels
-from tasks.statistics.leverage import Fisher, kronecker_leverage, leverage, mahalanobis, one_step, self_influence, sparsity
+from tasks.statistics.fisher import Fisher, kronecker_leverage, leverage, mahalanobis, one_step, self_influence, sparsity
 from tasks.step import MODEL, Inputs, Job, Stage, Step, Work
 from tasks.storage.layout import below_files
 from tasks.text.split import seeded_hash
@@ -109,7 +109,8 @@ def gradients_of_run(
     norms, means = torch.zeros(len(ids)), torch.zeros(len(ids), network.config.hidden_size)  # type: ignore[union-attr]
     kept: list[list[Tensor]] = [[] for _ in range(2 + 2 * PROJECTIONS)]
     for trained in (True, False):
-        for rows in torch.from_numpy(np.flatnonzero((copies > 0) == trained)).split(AT_ONCE):
+        rows_of = torch.from_numpy(np.flatnonzero((copies > 0) == trained))
+        for rows in rows_of.split(AT_ONCE) if len(rows_of) else ():
             batch = torch.from_numpy(ids)[rows]
             log_p, states = gradients.forward(batch)
             real = gradients.backward(real_labels(log_p, batch[:, 1 + prefix :]))
