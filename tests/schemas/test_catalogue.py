@@ -33,8 +33,9 @@ def test_every_setting_is_in_the_catalogue_with_its_meaning() -> None:
         classes.add(model := waiting.pop())
         waiting += [m for field in model.model_fields.values() for m in models_in(field.annotation) if m not in classes]
     declared = {(model, name) for model in classes for name, f in model.model_fields.items() if not models_in(f.annotation)}
-    internal = {name.rpartition(".")[2] for name in INTERNAL}
-    assert declared - {(s.of, s.name) for s in catalogue()} == {(model, name) for model, name in declared if name in internal}
+    internal = {("Planted", "redrawn")}
+    assert {name.rpartition(".")[2] for name in INTERNAL} == {name for _, name in internal}
+    assert declared - {(s.of, s.name) for s in catalogue()} == {d for d in declared if (d[0].__name__, d[1]) in internal}
     assert [s.path for s in catalogue() if not s.meaning or (s.example is None and s.default is None)] == [], SAY
     assert [s.path for s in catalogue() if not s.required and quoted(s.example) == quoted(s.default)] == [], SAY
 
@@ -61,13 +62,15 @@ def test_each_example_of_a_full_study_can_be_set(full: str, tmp_path: Path) -> N
     plain = loaded(full, tmp_path)
     blocks = re.findall(r"^##\[.*?(?=\n\n|\Z)", full, re.M | re.S)
     optional = ["##[splits.pages]", "##[[variants]]", "##[corpus.planted]", "##[corpus.planted.insertions]"]
-    optional += ["##[corpus.controlled]", "##[membership]", "##[[membership.models]]"]
+    optional += ["##[corpus.controlled]", "##[membership]", "##[[membership.models]]", "##[capacity]"]
     assert [block.splitlines()[0] for block in blocks] == optional
     for block in blocks:
-        generated = any(name in block.splitlines()[0] for name in ("planted", "controlled", "membership"))
+        generated = any(name in block.splitlines()[0] for name in ("planted", "controlled", "membership", "capacity"))
         source = full[full.index("[[corpus.sources]]") : full.index("##[splits")] if generated else ""
         text = full.replace(block, block.replace("##", "")).replace(source, "\n", 1 if source else 0)
-        text = text.replace("##[corpus.controlled]", "[corpus.controlled]", "membership" in block)  # runs need its sequences
+        text = text.replace(
+            "##[corpus.controlled]", "[corpus.controlled]", "membership" in block or "capacity" in block
+        )  # runs need it
         assert loaded(text, tmp_path) != plain
     lines = [line for line in re.findall(r"^##[a-z].*", full, re.M) if not any(line in block for block in blocks)]
     lines.remove("##workers = 40")
