@@ -113,7 +113,7 @@ def trainer(corpora: Corpora, case: Case) -> BenchmarkSide:
     import torch
     from transformers import Trainer, TrainingArguments
 
-    class Rows(torch.utils.data.IterableDataset[Any]):
+    class DatasetOfRun(torch.utils.data.IterableDataset[Any]):
         def __init__(self, data: Any) -> None:
             self.data = data
 
@@ -145,7 +145,7 @@ def trainer(corpora: Corpora, case: Case) -> BenchmarkSide:
             dataloader_pin_memory=False,
             **quiet,
         )
-        Losses(model=model, args=how, train_dataset=Rows(data), optimizers=_optimizer(model, case)).train()
+        Losses(model=model, args=how, train_dataset=DatasetOfRun(data), optimizers=_optimizer(model, case)).train()
         return torch.stack(losses).numpy()
 
     return _side(case, train)

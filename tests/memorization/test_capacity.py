@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from schemas import METRICS
 from tasks.measures import MetricRows
-from tasks.memorization.capacity import _random_tokens, _removal, fixed_effects, mediation
+from tasks.memorization.capacity import _before, _random_tokens, _removal, _together, fixed_effects, mediation
 from tasks.memorization.capacity_claims import slopes, t2, t4
 from tasks.memorization.capacity_runs import CapacityRuns, before_overfitting, correlations, runs_of, undefined, within
 
@@ -157,6 +158,15 @@ def test_memorization_is_beyond_phantoms_of_the_same_group() -> None:
     )
     nothing = runs_of(pl.DataFrame([lost], schema=pl.DataFrame([RUN]).schema))
     assert len(nothing) == 0 and nothing.diverged == 1 and t2(nothing).verdict == "inconclusive"
+
+
+def test_each_number_is_a_row_of_its_own() -> None:
+    rows = MetricRows("")
+    _together(world(0), "bits", rows)
+    _before(world(0), 0.002, rows)
+    keys = [tuple(r[k] for k in METRICS.key if k != "task") for r in rows.metrics]
+    assert len(set(keys)) == len(keys) == 9 + 4
+    assert all(r["estimate"] is not None for r in rows.metrics)
 
 
 def test_removals_are_compared_in_runs_of_the_same_seed() -> None:

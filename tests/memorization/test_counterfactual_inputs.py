@@ -134,3 +134,33 @@ def test_certain_suffixes_have_finite_estimates(tmp_path: Path) -> None:
     assert set(canary["extracted_in"]) == {1.0} and set(canary["extracted_out"]) == {0.0} and set(canary["lira"]) == {1.0}
     assert canary["generator_bits"].to_numpy() == pytest.approx(canary["entropy"].to_numpy())
     assert np.isfinite(canary["leave_group_out_se"].to_numpy()).all() and canary["leave_group_out"].min() > 50
+
+
+@pytest.mark.parametrize("design", [{}, {"design": "clusters", "folds": 4}])
+def test_columns_equal_loops_over_runs(design: dict, tmp_path: Path) -> None:
+    """Of every group in which runs are compared by means; twins are the phantoms of a family."""
+    seen: dict[str, np.ndarray] = {}
+
+    def scores(assigned: np.ndarray, copies: np.ndarray) -> np.ndarray:
+        seen.update(assigned=assigned, y=np.minimum(0, np.random.default_rng(1).normal(-1 + (assigned > 0), 1)))
+        return seen["y"]
+
+    rows = scripted(tmp_path, scores, **design)[0].sort("sequence")
+    assigned, y, sure = seen["assigned"], seen["y"], seen["y"] > -1
+    for i, row in enumerate(rows.to_dicts()):
+        if row["group"] == "ring":
+            continue
+        inside = np.flatnonzero(assigned[:, i] == row["copies"])
+        outside = inside ^ 1 if not design else np.flatnonzero(assigned[:, i] == 0)
+        a, b = y[inside, i], y[outside, i]
+        twins = [j for j, r in enumerate(rows.to_dicts()) if r["family"] == row["family"] and r["split"] == "phantom"]
+        wanted = {"in_log_p": a.mean(), "out_log_p": b.mean(), "leave_group_out": a.mean() - b.mean()}
+        wanted |= {"extracted_in": sure[inside, i].mean(), "extracted_out": sure[outside, i].mean()}
+        wanted |= {"memorization": sure[inside, i].mean() - sure[outside, i].mean(), "contextual": a.mean() - b.mean()}
+        wanted |= {"simplicity": sure[inside, i].mean() + sure[outside, i].mean(), "extraction": wanted["memorization"]}
+        wanted |= {"bits": max(0, a.mean() - b.mean()) / np.log(2)}
+        wanted |= {"generator_bits": max(0, a.mean() / np.log(2) + row["entropy"])}
+        if row["split"] == "member" and twins:
+            wanted["spill"] = np.mean([y[inside, j].mean() - y[outside, j].mean() for j in twins])
+        for name, value in wanted.items():
+            assert row[name] == pytest.approx(value, abs=1e-9), (row["sequence"], name)

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from flows.commands.init_template import write_study
 from schemas import Study, StudyError, load_study
-from schemas.settings.catalogue import EXAMPLES, INTERNAL, UNITS, catalogue, quoted
+from schemas.settings.catalogue import EXAMPLES, UNITS, catalogue, quoted
+from schemas.settings.corpus_settings import Planted
 from schemas.settings.study_file import models_in
 
 SAY = "give it a description, and in schemas/settings/catalogue.toml a value other than the default"
@@ -33,9 +34,7 @@ def test_every_setting_is_in_the_catalogue_with_its_meaning() -> None:
         classes.add(model := waiting.pop())
         waiting += [m for field in model.model_fields.values() for m in models_in(field.annotation) if m not in classes]
     declared = {(model, name) for model in classes for name, f in model.model_fields.items() if not models_in(f.annotation)}
-    internal = {("Planted", "redrawn")}
-    assert {name.rpartition(".")[2] for name in INTERNAL} == {name for _, name in internal}
-    assert declared - {(s.of, s.name) for s in catalogue()} == {d for d in declared if (d[0].__name__, d[1]) in internal}
+    assert declared - {(s.of, s.name) for s in catalogue()} == {(Planted, "redrawn")}
     assert [s.path for s in catalogue() if not s.meaning or (s.example is None and s.default is None)] == [], SAY
     assert [s.path for s in catalogue() if not s.required and quoted(s.example) == quoted(s.default)] == [], SAY
 
@@ -68,9 +67,7 @@ def test_each_example_of_a_full_study_can_be_set(full: str, tmp_path: Path) -> N
         generated = any(name in block.splitlines()[0] for name in ("planted", "controlled", "membership", "capacity"))
         source = full[full.index("[[corpus.sources]]") : full.index("##[splits")] if generated else ""
         text = full.replace(block, block.replace("##", "")).replace(source, "\n", 1 if source else 0)
-        text = text.replace(
-            "##[corpus.controlled]", "[corpus.controlled]", "membership" in block or "capacity" in block
-        )  # runs need it
+        text = text.replace("##[corpus.controlled]", "[corpus.controlled]", "membership" in block)  # runs need its sequences
         assert loaded(text, tmp_path) != plain
     lines = [line for line in re.findall(r"^##[a-z].*", full, re.M) if not any(line in block for block in blocks)]
     lines.remove("##workers = 40")
