@@ -122,12 +122,12 @@ class Membership(Settings):
         for model in self.models:
             if model.keep > self.runs:
                 raise ValueError(f"model {model.name!r}: keep = {model.keep} are more than all {self.runs} runs")
-        if self.redrawn:
+        if self.redraws:
             self._check_redrawn()
         return self
 
     def _check_redrawn(self) -> None:
-        start, kept = f"redrawn = {self.redrawn}", self.models[0].keep if self.models else 0
+        start, kept = f"redrawn = {self.redrawn}", self.models[0].keep
         if self.design != "pairs":
             raise ValueError(f'{start} is for design = "pairs"; set that, or redrawn = 0')
         if self.redrawn % PAIRED or self.redrawn > self.runs:
@@ -135,6 +135,11 @@ class Membership(Settings):
         if kept < 2 * OUT_MODELS:
             problem = f"{start} needs the weights of {OUT_MODELS} runs without each sequence, and half of keep = {kept} are fewer"
             raise ValueError(f"{problem}; set keep = {2 * OUT_MODELS} in the first of [[membership.models]], and as many runs")
+
+    @property
+    def redraws(self) -> bool:
+        """Whether suffixes are redrawn: there are runs for it, and a model."""
+        return self.redrawn > 0 and bool(self.models)
 
     @property
     def block(self) -> int:

@@ -173,7 +173,7 @@ def settings(study: Study) -> dict[str, Any]:
 
 def applies(study: Study) -> bool:
     """A study with `redrawn` runs."""
-    return study.membership is not None and study.membership.redrawn > 0
+    return study.membership is not None and study.membership.redraws
 
 
 READS = ("controlled_sequences", "redrawn_targets", "redrawn_runs", "redrawn_scores", "leverage")

@@ -42,7 +42,7 @@ BYTES = 250e6  # of the distributions that are held at once
 
 def applies(study: Study) -> bool:
     """A study with `redrawn` runs."""
-    return study.membership is not None and study.membership.redrawn > 0
+    return study.membership is not None and study.membership.redraws
 
 
 def plan_targets(study: Study, inputs: Inputs) -> list[Job]:
@@ -224,7 +224,7 @@ def run(work: Work) -> None:
 def cost(sizes: Sizes) -> Cost:
     """The further runs, and a forward pass of the sequences by each kept run."""
     study, membership, controlled = sizes.study, sizes.study.membership, sizes.study.corpus.controlled
-    if membership is None or controlled is None or not membership.redrawn:
+    if membership is None or controlled is None or not membership.redraws:
         return Cost(unit="tokens")
     model, parameters = membership.models[0], ensemble.parameters_of(membership.models[0], controlled.words + 1)
     changed = {"runs": membership.redrawn, "models": (model.model_copy(update={"checkpoints": (1.0,)}),)}
