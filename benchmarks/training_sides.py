@@ -135,7 +135,14 @@ def trainer(corpora: Corpora, case: Case) -> BenchmarkSide:
     def train(folder: Path, run: int, data: Any) -> np.ndarray:
         model = _network(case, run)
         losses.clear()
-        quiet = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no", "use_cpu": True}
+        quiet: dict[str, Any] = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
+        quiet |= {"logging_strategy": "no", "use_cpu": True}
+            "report_to": "none",
+            "disable_tqdm": True,
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "use_cpu": True,
+        }
         how = TrainingArguments(
             output_dir=str(folder),
             max_steps=case["steps"],

@@ -8,6 +8,7 @@ projections, which have their own labels (Spearman-Brown of rank correlations). 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def _selections(panel: EnsemblePanel) -> list[tuple[str, Any]]:
 
 
 def _agreement(
-    rows: MetricRows, of: ModelCheckpoint, panel: EnsemblePanel, m: Floats, values: Floats, detail: str, settings: dict[str, Any]
+    rows: MetricRows, of: ModelCheckpoint, panel: EnsemblePanel, m: Floats, values: Floats, detail: str, settings: Mapping[str, Any]
 ) -> None:
     whole, halves = _mean(values), (_mean(values[0::2]), _mean(values[1::2]))
     for group, here in _selections(panel):

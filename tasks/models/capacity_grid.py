@@ -241,7 +241,9 @@ def _write(work: Work, rows: list[Rows]) -> None:
 def cost(sizes: Sizes) -> Cost:
     """Training all runs; scoring adds a forward pass of each sequence at each checkpoint."""
     controlled, total = sizes.study.corpus.controlled, Cost(unit="tokens")
-    for run, weight in _runs(sizes.study) if controlled else ():
+    if controlled is None:
+        return total
+    for run, weight in _runs(sizes.study):
         parameters = Shape(run["hidden"], run["layers"], controlled.words + 1, tied=True).parameters
         instances, checkpoints = weight / parameters, len(run["checkpoints"])
         tokens, scored = instances * controlled.window, sum(controlled.groups.values()) * controlled.window * checkpoints

@@ -106,7 +106,7 @@ def gradients_of_run(
     gradients = SequenceGradients(network, prefix)
     random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     projections = [Projection(gradients.parameters, settings["width"], random) for _ in range(PROJECTIONS)]
-    norms, means = torch.zeros(len(ids)), torch.zeros(len(ids), network.config.hidden_size)  # type: ignore[union-attr]
+    norms, means = torch.zeros(len(ids)), torch.zeros(len(ids), int(network.config.hidden_size))  # type: ignore[union-attr, arg-type]
     kept: list[list[Tensor]] = [[] for _ in range(2 + 2 * PROJECTIONS)]
     for trained in (True, False):
         rows_of = torch.from_numpy(np.flatnonzero((copies > 0) == trained))
