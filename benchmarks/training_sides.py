@@ -137,12 +137,6 @@ def trainer(corpora: Corpora, case: Case) -> BenchmarkSide:
         losses.clear()
         quiet: dict[str, Any] = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
         quiet |= {"logging_strategy": "no", "use_cpu": True}
-            "report_to": "none",
-            "disable_tqdm": True,
-            "save_strategy": "no",
-            "logging_strategy": "no",
-            "use_cpu": True,
-        }
         how = TrainingArguments(
             output_dir=str(folder),
             max_steps=case["steps"],

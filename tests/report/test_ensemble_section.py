@@ -98,14 +98,14 @@ def test_the_page_begins_with_the_verdicts_and_has_no_section_on_tasks(data: Rep
 @pytest.mark.parametrize("sequences_only", [True, False])
 def test_a_claim_on_which_networks_differ_is_inconclusive(sequences_only: bool) -> None:
     rows = made_up.verdicts(undecided=True)
-    told = "Of 3 claims about memorization 1 is refuted (T6 strong) and 2 are inconclusive (T7, T9)"
-    assert sentences.claims(rows) == told and sentences.claims([]) == ""
+    given = "Of 3 claims about memorization 1 is refuted (T6 strong) and 2 are inconclusive (T7, T9)"
+    assert sentences.claims(rows) == given and sentences.claims([]) == ""
     data = data_of(ensembles(verdicts=rows))
     if sequences_only:
-        assert glance(data) == f"{told}."
+        assert glance(data) == f"{given}."
     else:
         both = made(None, ensembles=data.ensembles)
-        assert glance(both).startswith(f"{told}; on ") and "capitals" in glance(both), "tasks are not forgotten"
+        assert glance(both).startswith(f"{given}; on ") and "capitals" in glance(both), "tasks are not forgotten"
 
 
 def test_every_figure_is_drawn_with_data_and_says_what_it_shows(drawn: dict[str, ReportFigure]) -> None:
@@ -157,12 +157,13 @@ def test_sentences_on_the_central_ninety_per_cent_are_true_of_both(data: ReportD
 def test_leverage_gets_its_best_damping_and_kind_over_runs_that_hold_the_sequence(
     data: ReportData, drawn: dict[str, ReportFigure]
 ) -> None:
-    said = drawn["leverage"].observations[0]
+    stated = drawn["leverage"].observations[0]
     assert (
-        said.startswith("M and last-layer leverage of width-8 have a rank correlation of 1.00 over ") and "1.00 in canary" in said
+        stated.startswith("M and last-layer leverage of width-8 have a rank correlation of 1.00 over ")
+        and "1.00 in canary" in stated
     )
     singles = len(data.ensembles.of("width-8", "member", single=True))
-    assert f"over {singles} sequences with one copy" in said and len({r["sequence"] for r in drawn["leverage"].rows}) == singles
+    assert f"over {singles} sequences with one copy" in stated and len({r["sequence"] for r in drawn["leverage"].rows}) == singles
     assert (
         "no leverage was computed"
         in next(f for f in all_figures.draw(data_of(ensembles(leverage={}))) if f.name == "leverage").missing
@@ -211,11 +212,11 @@ def test_the_paragraph_on_capacity_follows_the_partial_correlation(partial: floa
     (other,) = [row("capacity", "", "", 0.1, 0.01, statistic="partial", **about | {"detail": "excess"})]
     assert sentences.capacity(data_of(ensembles(), [*rows, other])) == [], "of another definition"
     rows.append(row("capacity", "", "", partial, half, statistic="partial", note="given log parameters", **about))
-    (said,) = sentences.capacity(data_of(ensembles(), [*rows, other]))
-    assert said.startswith(
+    (stated,) = sentences.capacity(data_of(ensembles(), [*rows, other]))
+    assert stated.startswith(
         "Over 96 runs memorization and generalization have a rank correlation of 0.80 [0.70, 0.90]; given log para"
     )
-    assert said.endswith(f"]: {found}")
+    assert stated.endswith(f"]: {found}")
 
 
 def test_a_study_whose_runs_are_not_there_says_so() -> None:
@@ -233,10 +234,10 @@ def test_tables_of_runs_become_a_page_with_the_best_leverage(tmp_path: Path) -> 
     first = pl.DataFrame(made_up.leverage()).filter(damping=0.1).group_by("model", "sequence").agg(pl.mean("last_layer"))
     joined = rows.join(first, on=["model", "sequence"])
     assert len(joined) == len(rows) and np.allclose(joined["leverage"], joined["last_layer"]), "the mean over both runs"
-    said = text_of(html.partition("Memorization against leverage")[2].partition("</figure>")[0])
+    stated = text_of(html.partition("Memorization against leverage")[2].partition("</figure>")[0])
     assert (
-        "M and last-layer leverage of width-8 have a rank correlation of 1.00" in said
-        and "last-layer leverage, damping 0.1" in said
+        "M and last-layer leverage of width-8 have a rank correlation of 1.00" in stated
+        and "last-layer leverage, damping 0.1" in stated
     )
     study = text_of(html.partition('<section id="study"')[2].partition("</section>")[0])
     assert "width-8 1 000 2 1 9" in study.replace("\u202f", " "), "parameters, runs, diverged, steps"
