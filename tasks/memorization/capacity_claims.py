@@ -15,7 +15,7 @@ T2_RULE = (
     "refuted: what is left is above 0 and more than half"
 )
 T4_RULE = (
-    f"supported: the interval of the slope is above 0; refuted: it is below {NEGLIGIBLE_SLOPE:g}, half a percent of the tokens "
+    f"supported: the interval of the slope is above 0; refuted: it is not, and below {NEGLIGIBLE_SLOPE:g}, half a percent of the tokens "
     "for a doubling of the parameters"
 )
 
@@ -65,6 +65,6 @@ def t4(runs: CapacityRuns) -> Claim:
     value, error = float(each.mean()), float(each.std(ddof=1) / len(each) ** 0.5)
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(each) - 1)) * error
     low, high = value - half, value + half
-    verdict: Verdict = "refuted" if high < NEGLIGIBLE_SLOPE else "supported" if low > 0 else "inconclusive"
+    verdict: Verdict = "supported" if low > 0 else "refuted" if high < NEGLIGIBLE_SLOPE else "inconclusive"
     note = f"{int(runs.overfits.sum())} of {len(runs)} runs overfit; of the others the end of the training counts"
     return Claim("T4", value, low, high, 0.0, verdict, T4_RULE, note, "token accuracy per doubling of parameters")

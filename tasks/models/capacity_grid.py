@@ -183,7 +183,8 @@ def run(work: Work) -> None:
         raise StudyError(f"capacity: {name} is trained on nothing; use more sequences in [corpus.controlled]")
     steps = settings.get("steps") or max(1, round(settings["epochs"] * instances / settings["batch"]))
     settings |= {"steps": steps, "kept": sorted({max(1, round(share * steps)) for share in settings["checkpoints"]})}
-    weights, order = (seeded_hash(settings["seed"], kind, str(settings["number"])) >> 31 for kind in ("weights", "order"))
+    alike = "removal" if settings["removed"] else settings["cell"]  # with other data only, or a run of its own
+    weights, order = (seeded_hash(settings["seed"], kind, alike, str(settings["number"])) >> 31 for kind in ("weights", "order"))
     tokenizer, folder, device = work.read("tokenizer").to_pylist()[0], work.folder(), settings.get("device", "cpu")
     end, vocabulary = tokenizer["end_of_document"], tokenizer["vocabulary_size"]
     parameters = Shape(settings["hidden"], settings["layers"], vocabulary, tied=True).parameters

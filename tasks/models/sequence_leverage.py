@@ -1,6 +1,6 @@
 """Step `leverage`: how much each sequence determines what a run says about it, and how far it is from the others.
 
-Three leverages, self-influence and the one-step leave-one-out of the sequences that a run is trained on, for three dampings, and
+Three leverages, self-influence and the one-step leave-one-out of the sequences that a run is trained on, for five dampings, and
 outlierness of all sequences, which leverage has to be compared with (docs/counterfactual.md). Only runs whose weights are kept.
 Formulas and sources: `tasks/statistics/fisher.py`; gradients: `sequence_gradients.py`. On one thread of a CPU: bytes repeat.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-SETTINGS: dict[str, Any] = {"dampings": [0.1, 1.0, 10.0], "width": 1024, "draws": 4}  # draws: of labels, for each projection
+SETTINGS: dict[str, Any] = {"dampings": [0.1, 1.0, 10.0, 100.0, 1000.0], "width": 1024, "draws": 4}  # draws: of labels, for each projection
 PROJECTIONS = 2  # each with its own labels: what differs between them is noise
 AT_ONCE = 64  # sequences of one forward pass
 
