@@ -15,8 +15,8 @@ T2_RULE = (
     "refuted: what is left is above 0 and more than half"
 )
 T4_RULE = (
-    f"supported: the interval of the slope is above 0; refuted: it is not, and below {NEGLIGIBLE_SLOPE:g}, half a percent of the tokens "
-    "for a doubling of the parameters"
+    f"supported: the interval of the slope is above 0; refuted: it is not, and below {NEGLIGIBLE_SLOPE:g}, half a percent of the "
+    "tokens for a doubling of the parameters"
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,16 +19,14 @@ from numpy.typing import NDArray
 from tasks.memorization.claims import LEVEL, Claim, Verdict, without_data
 from tasks.memorization.run_contrasts import Bools
 from tasks.statistics import Floats, Ints
-from tasks.statistics.partial import partial_correlation
 
 DRAWS = 1_000
 IDENTICAL = 0.9  # rank correlation from which two orders are called the same
-RELIABLE = 0.8  # reliability of a score from which a group decides
+RELIABLE, FEWEST = 0.8, 50  # reliability of score and leverage, and sequences, from which a group decides
 PICKED = 0.2  # share of the sequences on which the best leverage is chosen; the others decide
-NEGLIGIBLE = 0.02  # gain in AUC below which a score adds nothing
 SPECIFIC, SHARED, AS_HIGH = 0.9, 0.7, 0.5  # ω of canaries, ω of rings, and how high a ring's M is next to a canary's
 HIGH, CENTRAL = 0.95, (0.05, 0.95)  # quantiles of arXiv 2106.03216: highly memorized, and the central 90 %
-FOLDS, MOST_LEVERAGE, WORLDS = 5, 0.9, 400
+FOLDS, MOST_LEVERAGE = 5, 0.9
 Strings = NDArray[Any]
 
 
@@ -134,13 +133,14 @@ def best_leverage(score: Floats, leverage: Floats, seed: int) -> tuple[int, Bool
 
 
 def disattenuated(score: Floats, leverage: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """(ρ*, reliability of the score from all runs), [draws]. Spearman's ρ of one half's score and the other's leverage, over the
-    root of both reliabilities, which are those of a half. score, leverage: [splits, 2, n]. NaN where one is not positive."""
+    """(ρ*, the lower reliability of score and leverage from all runs), [draws]. Spearman's ρ of one half's score and the other's
+    leverage, over the root of both reliabilities of a half. score, leverage: [splits, 2, n]. NaN where one is not positive."""
     matrices = np.mean([rank_matrices([*m, *h], weights) for m, h in zip(score, leverage, strict=True)], axis=0)
     cross, of_score, of_leverage = (matrices[:, 0, 3] + matrices[:, 1, 2]) / 2, matrices[:, 0, 1], matrices[:, 2, 3]
     with np.errstate(invalid="ignore", divide="ignore"):
         rho = np.where((of_score > 0) & (of_leverage > 0), cross / np.sqrt(of_score * of_leverage), np.nan)
-        return rho, 2 * of_score / (1 + of_score)
+        lower = np.minimum(of_score, of_leverage)
+        return rho, 2 * lower / (1 + lower)
 
 
 def _per_token(leverage: Floats, tokens: int) -> Floats:
@@ -149,48 +149,50 @@ def _per_token(leverage: Floats, tokens: int) -> Floats:
     return np.asarray(h * min(1.0, MOST_LEVERAGE / float(h.max())), np.float64)
 
 
-def leverage_world(leverage: Floats, tokens: int, draws: int, seed: int) -> tuple[Floats, Floats]:
-    """(M, log p with it up to a constant), [draws, n], of least squares in which nothing is memorized: a token has leverage h
-    and a residual by luck, r² ~ χ²₁; M = Σ r²·h(2 − h) / (2(1 − h)), log p = −Σ r²·(1 − h) / 2 (docs/memorization.md)."""
+def leverage_world(outside: Floats, leverage: Floats, tokens: int) -> tuple[Floats, Floats]:
+    """(M, log p with it) that leverage makes of log p without it, V: U = V·(1 − h)², so M = −V·h(2 − h), exact in least squares,
+    where leaving a row out divides its residual by 1 − h. h: leverage of a token. All [n] (docs/memorization.md)."""
     h = _per_token(leverage, tokens)
-    luck = np.random.default_rng(seed).chisquare(tokens, (draws, len(h)))
-    return luck * h * (2 - h) / (2 * (1 - h)), -luck * (1 - h) / 2
+    return -outside * h * (2 - h), outside * (1 - h) ** 2
 
 
 def noise_ceiling(leverage: Floats, tokens: int, seed: int) -> tuple[float, float]:
-    """(Spearman's ρ, R² of the logarithms) that leverage reaches where M is leverage times luck."""
+    """(Spearman's ρ, R² of the logarithms) that leverage reaches where residuals are luck: M = Σ r²·h(2 − h) / (2(1 − h)) over the
+    tokens, r² ~ χ²₁."""
     from scipy.special import polygamma
 
-    world = leverage_world(leverage, tokens, 50, seed)[0]
-    rho = float(np.mean([rank_matrices([leverage, m], np.ones((1, len(m))))[0, 0, 1] for m in world]))
     h = _per_token(leverage, tokens)
-    spread = float(np.log(h * (2 - h) / (2 * (1 - h))).var())
+    expected = h * (2 - h) / (2 * (1 - h))
+    worlds = expected * np.random.default_rng(seed).chisquare(tokens, (50, len(h)))
+    rho = float(np.mean([rank_matrices([leverage, m], np.ones((1, len(m))))[0, 0, 1] for m in worlds]))
+    spread = float(np.log(expected).var())
     return rho, spread / (spread + float(polygamma(1, tokens / 2)))
 
 
 class Agreement(NamedTuple):
-    """ρ* of score and leverage in a group; `group` empty: over all."""
+    """ρ* of score and leverage in a group, and the lower reliability of the two; `group` empty: over all."""
 
     group: str
     rho: Bounds
     reliability: float
+    sequences: int
 
     @property
     def decides(self) -> bool:
-        """Whether the score is reliable enough in it."""
-        return self.reliability >= RELIABLE and np.isfinite(self.rho.low)
+        """Whether both are reliable enough in it, and it is large enough."""
+        return self.reliability >= RELIABLE and self.sequences >= FEWEST and np.isfinite(self.rho.low)
 
 
 def agreements(score: Floats, leverage: Floats, group: Strings, unit: Ints, draws: int, seed: int) -> list[Agreement]:
-    """Over all sequences and within each group; intervals share LEVEL between those that are reliable."""
+    """Over all sequences and within each group; intervals share LEVEL between those that decide."""
     rows = []
     for name in ("", *sorted(set(group.tolist()))):
         here = (group == name) if name else np.ones(len(group), bool)
         m, h, drawn = score[..., here], leverage[..., here], resamples(unit[here], group[here], draws, seed)
         if here.sum() > 9 and not unusable(m=m, h=h):
-            rows.append((name, drawn, *disattenuated(m, h, drawn.weights)))
-    tests = max(1, sum(reliability[0] >= RELIABLE for *_, reliability in rows))
-    return [Agreement(name, drawn.bounds(rho, tests), float(reliability[0])) for name, drawn, rho, reliability in rows]
+            rows.append((name, drawn, *disattenuated(m, h, drawn.weights), int(here.sum())))
+    tests = max(1, sum(reliability[0] >= RELIABLE and n >= FEWEST for *_, reliability, n in rows))
+    return [Agreement(name, drawn.bounds(rho, tests), float(reliability[0]), n) for name, drawn, rho, reliability, n in rows]
 
 
 def t6_strong(
@@ -211,12 +213,12 @@ def t6_strong(
     h = leverage[:, best][..., others]
     by_group = agreements(score[..., others], h, group[others], unit[others], draws, seed)
     rule = (
-        f"refuted if the upper end of ρ* is below {IDENTICAL} over all or in a group with reliability ≥ {RELIABLE}; "
-        f"supported if all groups are as reliable, and all lower ends are above"
+        f"refuted if the upper end of ρ* is below {IDENTICAL} over all or in a group of {FEWEST} sequences in which score and "
+        f"leverage have a reliability of {RELIABLE}; supported if there is such a group, and all these lower ends are above"
     )
     if not by_group or by_group[0].group or not by_group[0].decides:
         shown = f"{by_group[0].reliability:.2f}" if by_group and not by_group[0].group else "not defined"
-        return without_data(name, f"the reliability of the score, {shown}, is too low to correct for"), by_group
+        return without_data(name, f"the reliability of score and leverage, {shown}, is too low to correct for"), by_group
     sure = [a for a in by_group if a.decides]
     ceiling, explained = noise_ceiling(h.mean(axis=(0, 1)), tokens, seed)
     within = ", ".join(f"{a.group} {a.rho.value:.2f}" for a in by_group if a.group)
@@ -224,7 +226,8 @@ def t6_strong(
         f"{kinds[best]}; within groups {within}; leverage times luck gives {ceiling:.2f}, R² of logarithms {explained:.2f}; "
         f"decided by {', '.join(a.group or 'all' for a in sure)}"
     )
-    verdict = decide(all(a.decides and a.rho.low >= IDENTICAL for a in by_group), any(a.rho.high < IDENTICAL for a in sure))
+    same = len(sure) > 1 and all(a.rho.low >= IDENTICAL for a in sure)
+    verdict = decide(same, any(a.rho.high < IDENTICAL for a in sure))
     return Claim(name, *by_group[0].rho, ceiling, verdict, rule, note, "Spearman's ρ*"), by_group
 
 
@@ -245,55 +248,58 @@ def cross_fitted(covariates: Floats, outcome: Floats, unit: Ints, seed: int) -> 
     return out
 
 
-def _scaled_ranks(values: Floats) -> Floats:
-    ranks = mid_ranks(values, np.ones((1, len(values))))[0]
-    return np.asarray((ranks - ranks.mean()) / max(float(ranks.std()), 1e-9), np.float64)
-
-
-def t6_in_expectation(
+def added_to_leverage(
     score: Floats,
     leverage: Floats,
     outside: Floats,
     sparsity: Floats,
     extracted: Floats,
-    copies: Ints,
     group: Strings,
     unit: Ints,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Claim:
-    """L1 and L4: does the score rise with leverage, and add nothing to it? All [splits, 2, n], but copies, group, unit: [n].
-    outside: V; extracted: share of runs with the sequence that extract it where their complements do not."""
+) -> tuple[Bounds, Bounds]:
+    """L4: gains in AUC for extraction when the score joins leverage, and when it joins leverage, V and sparsity. All
+    [splits, 2, n]: leverage of all copies, V `outside`, and `extracted`, the share of runs with a sequence that extract it where
+    their complements do not. With V the score is log p with the sequence, so that some gain follows from its definition: it
+    decides nothing."""
+    drawn, gains = resamples(unit, group, draws, seed), list[list[Floats]]()
+    for split, a in product(range(len(score)), (0, 1)):  # everything from one half of the runs, and the score from the other
+        y, m = extracted[split, a], score[split, 1 - a]
+        h, rivals = np.log(np.maximum(leverage[split, a], 1e-12)), (outside[split, a], sparsity[split, a])
+        fits = [
+            cross_fitted(np.column_stack([_scaled(c) for c in of]), y, unit, seed)
+            for of in ((h,), (h, m), (h, *rivals), (h, *rivals, m))
+        ]
+        areas = [weighted_auc(fit, y, drawn.weights) for fit in fits]
+        gains.append([areas[1] - areas[0], areas[3] - areas[2]])
+    alone, beside = np.mean(gains, axis=0)
+    return drawn.bounds(alone), drawn.bounds(beside)
+
+
+def _scaled(values: Floats) -> Floats:
+    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9), np.float64)
+
+
+def t6_in_expectation(by_group: Sequence[Agreement], added: Sequence[Bounds] = ()) -> Claim:
+    """L1: does the score rise with leverage, over all and within groups? by_group: of `t6_strong`, added: of
+    `added_to_leverage`."""
     name = "T6 in expectation"
-    if reason := unusable(score=score, leverage=leverage, V=outside, sparsity=sparsity, extraction=extracted):
-        return without_data(name, reason)
-    single, drawn = copies == 1, resamples(unit, group, draws, seed)
-    alone = resamples(unit[single], group[single], draws, seed)
-    rises = alone.bounds(disattenuated(score[..., single], leverage[..., single], alone.weights)[0])
-    gains, partials, areas = [], [], []
-    for split in range(len(score)):
-        for a in (0, 1):  # everything from one half of the runs, and the score from the other
-            y, m, h = extracted[split, a], score[split, 1 - a], leverage[split, a]
-            rivals = [_scaled_ranks(outside[split, a]), _scaled_ranks(sparsity[split, a])]
-            fits = [(of, cross_fitted(np.column_stack([of, *rivals]), y, unit, seed)) for of in map(_scaled_ranks, (h, h * copies))]
-            of, without = max(fits, key=lambda fit: float(weighted_auc(fit[1], y, drawn.weights[:1])[0]))  # of one copy, or of all
-            more = cross_fitted(np.column_stack([of, *rivals, _scaled_ranks(m)]), y, unit, seed)
-            before, after = (weighted_auc(fit, y, drawn.weights) for fit in (without, more))
-            gains.append(after - before)
-            areas.append(before[0])
-            partials.append(rank_matrices([m, of, *rivals, y], drawn.weights[:1])[0])
-    adds, ranks = drawn.bounds(np.mean(gains, axis=0)), np.mean(partials, axis=0)[None]
-    of_leverage, of_score = partial_correlation(ranks, [2, 3])[0], partial_correlation(ranks, [1, 2, 3], 0, 4)[0]
+    if not by_group or by_group[0].group or not np.isfinite(by_group[0].rho.low):
+        return without_data(name, "score and leverage are not defined, or not reliable, over all sequences")
+    sure = [a for a in by_group if a.group and a.decides]
     rule = (
-        f"supported if ρ* of score and leverage is above 0 and the gain in AUC for extraction, over leverage, V and sparsity, is "
-        f"below {NEGLIGIBLE}; refuted if ρ* is below 0 or the gain above {NEGLIGIBLE}"
+        "supported if ρ* of score and leverage is above 0 over all and in each group that decides, at least one; refuted if "
+        "it is below 0 over all or in such a group"
     )
-    note = (
-        f"ρ* {rises}; partial ρ of score and leverage given V and sparsity {of_leverage:.2f}, of score and extraction "
-        f"given all three {of_score:.2f}; AUC without the score {np.mean(areas):.2f}"
-    )
-    verdict = decide(rises.low > 0 and adds.high < NEGLIGIBLE, rises.high < 0 or adds.low > NEGLIGIBLE)
-    return Claim(name, *adds, 0.0, verdict, rule, note, "gain in AUC")
+    note = "within groups " + ", ".join(f"{a.group} {a.rho.value:.2f}" for a in by_group if a.group)
+    note += f"; decided by {', '.join(a.group for a in sure) or 'no group'}"
+    if added:
+        note += f"; the score adds {added[0]} to the AUC of leverage for extraction, and {added[1]} to leverage, V and sparsity"
+    whole = by_group[0].rho
+    rises = whole.low > 0 and bool(sure) and all(a.rho.low > 0 for a in sure)
+    verdict = decide(rises, whole.high < 0 or any(a.rho.high < 0 for a in sure))
+    return Claim(name, *whole, 0.0, verdict, rule, note, "Spearman's ρ*")
 
 
 # -- T7: does the score tell memorizing from learning? -----------------------------------------------------------------
@@ -316,7 +322,9 @@ def t7(score: Floats, spill: Floats, ring: Bools, unit: Ints, draws: int = DRAWS
         f"if ω of canaries is above {SPECIFIC} and of lone rings below {SHARED}: supported if the mean score of lone rings is "
         f"above {AS_HIGH} of a canary's, refuted if below"
     )
-    note = f"ω of canaries {canaries}, of lone rings {rings}" + ("" if apart else "; ω does not tell them apart")
+    area = float(weighted_auc(score, (~ring).astype(float), np.ones((1, len(score))))[0])
+    note = f"ω of canaries {canaries}, of lone rings {rings}; M ranks a canary above a lone ring with a chance of {area:.2f}"
+    note += "" if apart else "; ω does not tell them apart"
     verdict = decide(apart and high.low > AS_HIGH, apart and high.high < AS_HIGH)
     return Claim(name, *high, high.value * rings.value, verdict, rule, note, "of a canary's score")
 
@@ -381,6 +389,11 @@ def central_share(score: Floats, inside: Floats, weights: Floats) -> Floats:
         return np.asarray((high * central).sum(axis=1) / high.sum(axis=1), np.float64)
 
 
+def _share(bounds: Bounds) -> Bounds:
+    """A share is between 0 and 1."""
+    return Bounds(bounds.value, max(0.0, bounds.low), min(1.0, bounds.high))
+
+
 def t9(
     score: Floats,
     inside: Floats,
@@ -392,26 +405,22 @@ def t9(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Claim:
-    """L6: the central share next to that of worlds of leverage and luck. score; inside: log p with it. [splits, 2, n]; leverage:
+    """L6: the central share next to that in a world of leverage alone. score; inside: log p with it. [splits, 2, n]; leverage:
     [kinds, n], of sequences of so many tokens; the null is that of the best of them."""
     name = "T9"
     if reason := unusable(score=score, log_p=inside, leverage=leverage):
         return without_data(name, reason)
     drawn = resamples(unit, group, draws, seed)
     pairs = [(m[1 - a], u[a]) for m, u in zip(score, inside, strict=True) for a in (0, 1)]
-    share = drawn.bounds(np.mean([central_share(m, u, drawn.weights) for m, u in pairs], axis=0))
-    worlds = min(draws, WORLDS)
-    null = [central_share(*leverage_world(h, tokens, worlds, seed), np.ones((worlds, len(unit)))) for h in leverage]
-    medians, most = np.median(null, axis=1), float(np.quantile(null[best], LEVEL))
-    mean = score.mean(axis=(0, 1))
-    rank = (leverage[best][mean > np.quantile(mean, HIGH)][:, None] > leverage[best]).mean()
+    share = _share(drawn.bounds(np.mean([central_share(m, u, drawn.weights) for m, u in pairs], axis=0)))
+    outside = (inside - score).mean(axis=(0, 1))
+    worlds = [_share(drawn.bounds(central_share(*leverage_world(outside, h, tokens), drawn.weights))) for h in leverage]
+    null = worlds[best]
     rule = (
-        "supported if the share is above .5, and below in 99 % of worlds of leverage and luck, in which nothing is memorized; "
-        "refuted if it is below .5, or above .5 in most of these worlds, too: then it tells nothing"
+        "supported if the share is above .5, and below .5 where log p is what leverage makes of log p without it; refuted if it is "
+        "below .5, or above .5 there, too: then it tells nothing"
     )
-    note = (
-        f"worlds of luck and other measures of leverage have {medians.min():.2f} to {medians.max():.2f}; leverage of the highly "
-        f"memorized is above that of {100 * rank:.0f} % of all"
-    )
-    verdict = decide(share.low > 0.5 > most, share.high < 0.5 or medians[best] > 0.5)
-    return Claim(name, *share, float(medians[best]), verdict, rule, note, "share in the central 90 %")
+    others = [world.value for world in worlds]
+    note = f"leverage alone has {null}, other measures of leverage {min(others):.2f} to {max(others):.2f}"
+    verdict = decide(share.low > 0.5 > null.high, share.high < 0.5 or null.low > 0.5)
+    return Claim(name, *share, null.value, verdict, rule, note, "share in the central 90 %")

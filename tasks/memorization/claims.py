@@ -11,11 +11,11 @@ Verdict = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.99  # of every interval that decides a claim
 
 STATEMENTS = {
-    "T2": "Models that memorize more generalize better only because they are larger",
+    "T2": "Models that memorize more generalize better mostly because of their size, corpus and epochs",
     "T4": "Larger models memorize more before they overfit",
     "T6 strong": "The memorization score is statistical leverage",
-    "T6 in expectation": "On average the score is leverage: it rises with it, and adds nothing to it about what is memorized",
-    "T7": "The score cannot tell memorizing from learning",
+    "T6 in expectation": "On average the score rises with leverage, within groups too",
+    "T7": "The score can be as high where a rule is learned as where a random string is memorized",
     "T8 leave-one-out": "Leaving one copy out does not see what dense text memorizes in many copies",
     "T8 leave-group-out": "Leaving all copies out does not see it either",
     "T9": "Highly memorized sequences are no outliers, because most have an ordinary log p",

@@ -20,13 +20,14 @@ from tasks.cost import Cost, Rate, Sizes
 from tasks.memorization import claim_rules as rules
 from tasks.memorization.capacity_claims import t2, t4
 from tasks.memorization.capacity_runs import read_runs
-from tasks.memorization.claim_rules import Strings
+from tasks.memorization.claim_rules import Bounds, Strings
 from tasks.memorization.claims import LEVEL, STATEMENTS, Claim, without_data
 from tasks.memorization.counterfactual import applies
 from tasks.memorization.counterfactual_memorization import FEWEST_RUNS
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
+from tasks.memorization.run_contrasts import Arms
 from tasks.memorization.run_halves import Halves, half_of_runs, halves
-from tasks.statistics import Floats
+from tasks.statistics import Floats, Ints
 from tasks.step import Inputs, Job, Stage, Step, Work
 
 BINS = 5
@@ -109,50 +110,57 @@ def _decide(
     panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], settings: Mapping[str, Any]
 ) -> tuple[list[Claim], list[ClaimPoint]]:
     """All claims of a model, and the points of their figures."""
-    fewest = min(
-        int(side[:, panel.member].sum(axis=0).min(initial=len(panel.runs)))
-        for arm in panel.arms
-        for side in (arm.inside, arm.outside)
-    )
-    if fewest < FEWEST_RUNS:
-        return [without_data(claim, f"an arm has {fewest} runs; it takes {FEWEST_RUNS}") for claim in OF_RUNS], []
-    of, more = halves(panel, frames, settings["seed"]), {"draws": settings["draws"], "seed": settings["seed"]}
     members = panel.sequences.filter(pl.Series(panel.member))
     group, copies, twins = (members[name].to_numpy() for name in ("group", "copies", "twins"))
+    single, duplicate = copies == 1, np.isin(group, ("dense_copies", "canary_copies"))
+    lone, dense = (group == "ring") & (twins == 1), np.isin(group, ("dense", "dense_copies"))
+    of_group, of_one = (_fewest(panel, arm) for arm in panel.arms)
+    made, points = dict[str, Claim](), list[ClaimPoint]()
+
+    def enough(*claims: str, **arms: int) -> bool:
+        for what, runs in arms.items():
+            if runs < FEWEST_RUNS:
+                why = f"an arm of {what.replace('_', ' ')} has {runs} runs; it takes {FEWEST_RUNS}"
+                made.update({claim: without_data(claim, why) for claim in claims})
+        return claims[0] not in made
+
+    if not enough(*OF_RUNS, sequences_with_one_copy=int(of_group[single].min(initial=len(panel.runs)))):
+        return list(made.values()), points
+    of, more = halves(panel, frames, settings["seed"]), {"draws": settings["draws"], "seed": settings["seed"]}
     names = np.where(group == "ring", members["family"].to_numpy(), members["sequence"].to_numpy())
     unit = np.unique(names.astype(str), return_inverse=True)[1]
     tokens = len(members["ids"][0]) - int(members["prefix"][0])
-    score, m, spill = of.group_out, *_full(panel)
-    single = copies == 1
+    score, (m, spill) = of.group_out, _full(panel)
     strong, agreements = rules.t6_strong(
         score[..., single], of.leverage[..., single], of.kinds, group[single], unit[single], tokens, **more
     )
     best = rules.best_leverage(score[..., single], of.leverage[..., single], settings["seed"])[0]
-    h = of.leverage[:, best]
-    expected = rules.t6_in_expectation(score, h, of.outside, of.sparsity, of.extracted, copies, group, unit, **more)
-    lone = (group == "ring") & (twins == twins[group == "ring"].min(initial=1_000))
+    h, added = of.leverage[:, best], list[Bounds]()
+    if np.isfinite(h).all() and np.isfinite(of.extracted).all():
+        added += rules.added_to_leverage(score, h * copies, of.outside, of.sparsity, of.extracted, group, unit, **more)
     pair = lone | (group == "canary")
-    seventh = rules.t7(m[pair], spill[pair], lone[pair], unit[pair], **more)
-    dense, duplicates = np.isin(group, ("dense", "dense_copies")), np.isin(group, ("dense", "dense_copies", "canary_copies"))
-    eighth = [
-        rules.t8(
-            claim,
-            of_claim[..., duplicates],
-            of.extracted[..., duplicates],
-            copies[duplicates],
-            dense[duplicates],
-            unit[duplicates],
-            **more,
-        )
-        for claim, of_claim in (("T8 leave-one-out", of.one_out), ("T8 leave-group-out", of.group_out))
-    ]
-    ninth = rules.t9(of.one_out, of.inside, of.leverage.mean(axis=(0, 2)), best, tokens, group, unit, **more)
-    claims = [strong, expected, seventh, *eighth, ninth]
-    points = [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, *a.rho) for a in agreements]
-    points += _highly_memorized(of, h.mean(axis=(0, 1)), tokens, settings["seed"])
+    made |= {"T6 strong": strong, "T6 in expectation": rules.t6_in_expectation(agreements, added)}
+    made |= {"T7": rules.t7(m[pair], spill[pair], lone[pair], unit[pair], **more)}
+    some = dense | duplicate
+    of_copies = (of.extracted[..., some], copies[some], dense[some], unit[some])
+    arms = {"sequences_with_copies": int(of_group[duplicate].min(initial=len(panel.runs)))}
+    one_less = {"sequences_with_one_copy_less": int(of_one[duplicate].min(initial=len(panel.runs)))}
+    if enough("T8 leave-group-out", **arms):
+        made["T8 leave-group-out"] = rules.t8("T8 leave-group-out", score[..., some], *of_copies, **more)
+    if enough("T8 leave-one-out", "T9", **arms, **one_less):
+        made["T8 leave-one-out"] = rules.t8("T8 leave-one-out", of.one_out[..., some], *of_copies, **more)
+        made["T9"] = rules.t9(of.one_out, of.inside, of.leverage.mean(axis=(0, 2)), best, tokens, group, unit, **more)
+    points += [ClaimPoint("T6 strong", "best leverage", of.kinds[best], 0.0, strong.estimate)]
+    points += [ClaimPoint("T6 strong", "agreement", a.group or "all", a.reliability, *a.rho) for a in agreements]
+    points += _highly_memorized(of, h.mean(axis=(0, 1)), tokens)
     seen = {"score": of.group_out[0, 1], "extraction": of.extracted[0, 1], "leverage": h[0, 1]}
     points += _density(seen, {"sparsity": of.sparsity[0, 0], "in log p": of.inside[0, 0]}, group, more)
-    return claims, points
+    return list(made.values()), points
+
+
+def _fewest(panel: EnsemblePanel, arms: Arms) -> Ints:
+    """int [members]: runs on the smaller side."""
+    return np.minimum(*(side[:, panel.member].sum(axis=0) for side in (arms.inside, arms.outside)))
 
 
 def _full(panel: EnsemblePanel) -> tuple[Floats, Floats]:
@@ -164,18 +172,20 @@ def _full(panel: EnsemblePanel) -> tuple[Floats, Floats]:
 
 
 # -- points of figures -------------------------------------------------------------------------------------------------
-def _highly_memorized(of: Halves, leverage: Floats, tokens: int, seed: int) -> Iterator[ClaimPoint]:
-    """Share of highly memorized sequences in each tenth of log p with them, of runs and of worlds of leverage and luck: Fig. 3b of
-    arXiv 2106.03216 with its null."""
-    worlds = rules.leverage_world(leverage, tokens, rules.WORLDS, seed) if np.isfinite(leverage).all() and len(leverage) else ()
+def _highly_memorized(of: Halves, leverage: Floats, tokens: int) -> Iterator[ClaimPoint]:
+    """Share of highly memorized sequences in each tenth of log p with them, of runs and of leverage alone: Fig. 3b of arXiv
+    2106.03216 with its null."""
     score, inside = (v.reshape(-1, v.shape[-1]) for v in (of.one_out[:, ::-1], of.inside))
-    for series, m, u in (("runs", score, inside), *([("leverage and luck", *worlds)] if worlds else [])):
+    shown = {"runs": (score, inside)}
+    if np.isfinite(leverage).all() and len(leverage):
+        alone = rules.leverage_world((of.inside - of.one_out).mean(axis=(0, 1)), leverage, tokens)
+        shown["leverage alone"] = (alone[0][None], alone[1][None])
+    for series, (m, u) in shown.items():
         high = m > np.quantile(m, rules.HIGH, axis=1, keepdims=True)
         tenth = u.argsort(axis=1).argsort(axis=1) * 10 // max(1, u.shape[1])
         for bin in range(10):
             share = (high & (tenth == bin)).sum(axis=1) / np.maximum(1, (tenth == bin).sum(axis=1))
-            limits = np.quantile(share, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if worlds and m is worlds[0] else (np.nan, np.nan)
-            yield ClaimPoint("T9", "highly memorized", series, bin / 10 + 0.05, float(share.mean()), *map(float, limits))
+            yield ClaimPoint("T9", "highly memorized", series, bin / 10 + 0.05, float(share.mean()))
 
 
 def _density(seen: Mapping[str, Floats], by: Mapping[str, Floats], group: Strings, more: Mapping[str, int]) -> Iterator[ClaimPoint]:

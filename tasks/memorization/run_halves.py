@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from schemas.settings.ensemble_settings import PAIRED
 from tasks.memorization.ensemble_panel import EnsemblePanel
-from tasks.memorization.run_contrasts import difference, mean
+from tasks.memorization.run_contrasts import Bools, difference, mean
 from tasks.statistics import Floats, Ints
 
 LEVERAGES = ("feature", "last_layer", "gauss_newton")
@@ -22,7 +23,8 @@ SPLITS = 8
 @dataclass(frozen=True)
 class Halves:
     """Estimates of members from two halves of the runs, several times halved. All float [splits, 2, sequences], but `leverage`:
-    [splits, kinds, 2, sequences]; `leverage` and `sparsity` are NaN for a sequence that no run with weights has."""
+    [splits, kinds, 2, sequences]; `leverage` is NaN for a sequence that no run with weights has, `sparsity`, which is of runs
+    without it, for one that all have."""
 
     kinds: list[str]
     group_out: Floats
@@ -35,15 +37,14 @@ class Halves:
 
 
 def _blocks(panel: EnsemblePanel) -> Ints:
-    """[blocks, runs]: rows of the panel that are not separated, so that each half has all arms: two pairs, or the fewest runs of
-    which each block lacks each member once."""
-    runs = len(panel.runs)
+    """[blocks, runs]: rows of the panel that are not separated, so that each half has all arms: the two pairs of a block of the
+    design, or the fewest runs of which each block lacks each member once."""
     if panel.paired:
-        unit = 4 if runs % 4 == 0 else 2
-    else:
-        lacks = panel.assigned[:, panel.member] == 0
-        units = (u for u in range(2, runs // 2 + 1) if runs % u == 0 and lacks.reshape(-1, u, lacks.shape[1]).any(axis=1).all())
-        unit = next(units, 1)
+        four = panel.runs // PAIRED
+        return np.stack([np.flatnonzero(four == block) for block in np.unique(four) if (four == block).sum() == PAIRED])
+    runs, lacks = len(panel.runs), panel.assigned[:, panel.member] == 0
+    units = (u for u in range(2, runs // 2 + 1) if runs % u == 0 and lacks.reshape(-1, u, lacks.shape[1]).any(axis=1).all())
+    unit = next(units, 1)
     return np.arange(runs // unit * unit).reshape(-1, unit)
 
 
@@ -99,18 +100,19 @@ def halves(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame], seed: int, 
 
 
 def _of_runs(panel: EnsemblePanel, frames: Mapping[str, pl.DataFrame]) -> tuple[list[str], list[Floats], Floats]:
-    """(kinds of leverage, each as float [runs, sequences], sparsity): of runs with all copies, else NaN."""
+    """(kinds of leverage, of runs with all copies; sparsity, of runs without any), float [runs, sequences]; else NaN."""
     place = pl.DataFrame({"sequence": panel.sequences["sequence"], "at": np.arange(len(panel.sequences))})
     row = pl.DataFrame({"run": panel.runs.astype(np.int32), "row": np.arange(len(panel.runs))})
 
-    def array(frame: pl.DataFrame, column: str) -> Floats:
+    def array(frame: pl.DataFrame, column: str, side: Bools) -> Floats:
         frame, values = frame.join(row, on="run").join(place, on="sequence"), np.full(panel.assigned.shape, np.nan)
         values[frame["row"].to_numpy(), frame["at"].to_numpy()] = frame[column].to_numpy()
-        return np.where(panel.arms[0].inside, values, np.nan)
+        return np.where(side, values, np.nan)
 
     tables = sorted(frames["leverage"].group_by("damping")) or [((1.0,), frames["leverage"])]
-    kinds = {f"{kind}, damping {damping:g}": array(frame, kind) for (damping,), frame in tables for kind in LEVERAGES}
-    return list(kinds), list(kinds.values()), array(frames["outlierness"], "sparsity")
+    arms = panel.arms[0]
+    kinds = {f"{kind}, damping {damping:g}": array(frame, kind, arms.inside) for (damping,), frame in tables for kind in LEVERAGES}
+    return list(kinds), list(kinds.values()), array(frames["outlierness"], "sparsity", arms.outside)
 
 
 def _mean_of_runs(values: Floats) -> Floats:

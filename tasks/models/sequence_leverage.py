@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-SETTINGS: dict[str, Any] = {"dampings": [0.1, 1.0, 10.0, 100.0, 1000.0], "width": 1024, "draws": 4}  # draws: of labels, for each projection
+DAMPINGS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+SETTINGS: dict[str, Any] = {"dampings": [*DAMPINGS], "width": 1024, "draws": 4}  # draws: of labels, for each projection
 PROJECTIONS = 2  # each with its own labels: what differs between them is noise
 AT_ONCE = 64  # sequences of one forward pass
 
