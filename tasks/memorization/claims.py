@@ -11,10 +11,10 @@ Verdict = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.99  # of every interval that decides a claim
 
 STATEMENTS = {
-    "T2": "Models that memorize more generalize better only because they are larger",
+    "T2": "Models that memorize more generalize better only because size, corpus and epochs differ",
     "T4": "Larger models memorize more before they overfit",
     "T6 strong": "The memorization score is statistical leverage",
-    "T6 in expectation": "On average the score is leverage: it rises with it, and adds nothing to it about what is memorized",
+    "T6 in expectation": "On average the score is leverage: it rises with it, and adds nothing to it about what is extracted",
     "T7": "The score cannot tell memorizing from learning",
     "T8 leave-one-out": "Leaving one copy out does not see what dense text memorizes in many copies",
     "T8 leave-group-out": "Leaving all copies out does not see it either",
