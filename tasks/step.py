@@ -68,7 +68,7 @@ def asks_for_memorization(study: Study) -> bool:
 
 
 def asks_for_recitation(study: Study) -> bool:
-    """A study with `[memorization]` whose models write the suffixes that they do not give back."""
+    """A study with `[memorization]` whose models write the suffixes that they do not reproduce."""
     return study.memorization is not None and study.memorization.recite
 
 

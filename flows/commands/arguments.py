@@ -7,7 +7,7 @@ from typing import Any
 from flows.commands import actions
 
 EPILOG = """\
-STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian, pythia, olmo).
+STUDY is a study file (mine.toml) or the name of a shipped study (sample, memorization, memorization-full, debian, pythia, olmo).
 
   taskgram init mine                         write mine.toml, a commented study to start from
   taskgram plan pythia                       what a study needs in files, time, memory and disk, before it runs
@@ -18,6 +18,7 @@ STUDY is a study file (mine.toml) or the name of a shipped study (sample, debian
   taskgram words "don't stop at 1.6e5"       which words a text has, as they are counted
   taskgram trace sample facts/ID             an example with its pairs, their counts, the models' answers and documents
   taskgram trace sample planted-             a sequence, as each model scores it token by token; `planted-` lists some
+  taskgram trace memorization canary-00003   a sequence of a controlled corpus, in runs trained with and without it
   taskgram prompts sample --task facts --candidates prompts.txt   which prompts the corpus contains, and how models do
   taskgram serve sample --cron "0 2 * * *"   run every night at two, with Prefect's UI to watch it
 
@@ -95,7 +96,8 @@ def parser() -> argparse.ArgumentParser:
     command(actions.words, "show the words of a text, as they are counted; needs no study", text, JSON, study=False)
     command(
         actions.trace,
-        "show an example with its pairs, counts, answers and documents; or a sequence, token by token",
+        "show an example with its pairs, counts, answers and documents; or a sequence, token by token; or one of a controlled "
+        "corpus, in runs trained with and without it",
         option("example", "EXAMPLE", "its id, TASK/ID, or text of its input; of a sequence its name, or the beginning of it"),
         option("--pairs", "K", "number of pairs to show (default: 10)", type=int, default=10),
         option("--documents", "K", "documents to show, of each pair or of the sequence (default: 1)", type=int, default=1),

@@ -74,11 +74,11 @@ def _trainings(f: Forecast) -> list[str]:
     if membership is None:
         return []
     models, grid = len(membership.models), costs.get("capacity")
-    runs = {"ensemble": f"{membership.runs} of {f'each of {models} networks' if models > 1 else 'a network'}"}
+    runs = {"ensemble": f"{membership.runs} of {f'each of {models} models' if models > 1 else 'a model'}"}
     runs |= {"redraw": f"{membership.redrawn} on redrawn targets", "capacity": f"{grid.parts:,.0f} of a grid" if grid else ""}
     trained = [costs[name] for name in runs if name in costs]
     words, tokens = ", ".join(text for name, text in runs.items() if name in costs), sum(c.work for c in trained)
-    time = f"{duration(sum(c.core + c.gpu for c in trained))} of one {'GPU' if f.sizes.machine.gpu else 'core'} in all"
+    time = f"training takes {duration(sum(c.core + c.gpu for c in trained))} of one {'GPU' if f.sizes.machine.gpu else 'core'}"
     return [f"runs      {words}; {count(tokens)} tokens, {time}"]
 
 

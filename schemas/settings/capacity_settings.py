@@ -25,7 +25,7 @@ class Capacity(Settings):
     """A grid of trainings on the sequences of a controlled corpus: sizes × corpora × epochs × weight decay × dedup × seeds
     (docs/capacity.md)."""
 
-    hidden: tuple[int, ...] = value((16, 32, 64, 96), "widths of the networks")
+    hidden: tuple[int, ...] = value((16, 32, 64, 96), "widths of the models")
     layers: int = value(2, "transformer layers", ge=1)
     heads: int = value(2, "attention heads of each layer", ge=1)
     batch: int = value(16, "sequences per optimizer step", ge=1)
@@ -50,7 +50,7 @@ class Capacity(Settings):
     random_sequences: tuple[int, ...] = value(
         (), "(64, 256): corpora of so many sequences of random words, to count the bits that a parameter holds"
     )
-    random_hidden: tuple[int, ...] = value((16, 32), "widths of the networks that are trained on random words")
+    random_hidden: tuple[int, ...] = value((16, 32), "widths of the models that are trained on random words")
     random_steps: int = value(1_500, "optimizer steps of each of these", ge=1)
     save_every: float = value(120.0, "seconds between saves; a killed training resumes from the last one", gt=0)
     most_runs: int = value(500, "a grid of more runs than this is an error, so that a product of lists surprises nobody", ge=1)

@@ -1,4 +1,4 @@
-"""Settings of experiments that train many runs: the controlled corpus, which run is trained on what, and the networks."""
+"""Settings of experiments that train many runs: the controlled corpus, which run is trained on what, and the models."""
 
 from typing import Literal, Self
 
@@ -18,7 +18,7 @@ class Controlled(Settings):
 
     dense: int = value(200, "sequences of topics that have many of them", ge=0, le=1_000_000)
     rare: int = value(40, "sequences that are the only one of their topic", ge=0, le=1_000_000)
-    rings: int = value(6, "cycles of words for each number of twins", ge=0, le=100_000)
+    rings: int = value(6, "cycles of words for each number of members in `twins`", ge=0, le=100_000)
     twins: tuple[int, ...] = value(
         (1, 2, 4, 8), "(1, 8): of half of the rings one sequence is trained on, of the others eight; two never are"
     )
@@ -110,7 +110,7 @@ class Membership(Settings):
         0, "64: further runs of the first model, in half of which the suffix of a sequence is redrawn; 0: none", ge=0
     )
     seed: int = value(0, "of the design", ge=0)
-    models: tuple[EnsembleModel, ...] = value((), "networks, each trained for every run")
+    models: tuple[EnsembleModel, ...] = value((), "models, each trained for every run")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

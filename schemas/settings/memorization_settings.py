@@ -40,7 +40,7 @@ class Memorization(Settings):
     """Which sequences are memorized? A window is `prefix` + `suffix` tokens of one document (docs/memorization.md)."""
 
     prefix: int = value(32, "tokens a model is given", ge=1, le=1_024)
-    suffix: int = value(32, "tokens after them, which it is asked for", ge=1, le=1_024)
+    suffix: int = value(32, "tokens after them, which it must reproduce", ge=1, le=1_024)
     samples: SequenceSamples = SequenceSamples()
     sampling: tuple[SamplingScheme, ...] = value((SamplingScheme(), SamplingScheme(top_k=40)), "for the probability of the suffix")
     unrelated_prefixes: int = value(

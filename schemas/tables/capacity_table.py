@@ -13,7 +13,7 @@ CAPACITY_RUNS = table(
     int32("seed", "number of the run in its cell", at_least=0),
     int64("checkpoint", "training step; 0 of a run that diverged", at_least=0),
     string("group", "group of sequences that a row is about; empty: all"),
-    int32("hidden", "width of the network", at_least=1),
+    int32("hidden", "width of the model", at_least=1),
     int64("parameters", "trainable numbers", at_least=1),
     int64("inner_parameters", "those that are no embeddings", at_least=1),
     float64("corpus", "share of the members that the run is trained on", between=(0, 1)),

@@ -1,4 +1,4 @@
-"""What models write instead of the suffixes that they do not give back, and how often that occurs in the corpus."""
+"""What models write instead of the suffixes that they do not reproduce, and how often that occurs in the corpus."""
 
 from schemas.contract import balance, boolean, int32, int64, list_of, rows, string, table
 from schemas.tables.models import OF_MODEL
@@ -12,11 +12,11 @@ _COUNTED = rows("documents <= occurrences AND (documents > 0) = (occurrences > 0
 
 RECITATIONS = table(
     "recitations by model checkpoint sequence",
-    "What a model writes greedily after a prefix, for each window whose suffix it does not give back; where it does, "
+    "What a model writes greedily after a prefix, for each window whose suffix it does not reproduce; where it does, "
     "its generation is the suffix, and there is no row.",
     *OF_MODEL,
     string("sequence", "name of the window"),
-    int32("first_miss", "tokens of the suffix that it gives back before its first other one", at_least=0),
+    int32("first_miss", "tokens of the suffix that it reproduces before its first other one", at_least=0),
     list_of(int32, "ids", "token ids that it writes: as many as the suffix has, or up to one that ends the document"),
     boolean("ended", "whether it ended the document, with the last of these ids"),
     _GENERATION,

@@ -3,7 +3,7 @@
 from schemas.contract import balance, float64, int32, list_of, rows, string, table
 from schemas.tables.ensembles import runs_table, scores_table
 
-DRAW = int32("draw", "0: its own targets; 1: drawn in place of these; 2: drawn in place of draw 1", between=(0, 2))
+DRAW = int32("draw", "0: its original targets; 1: drawn in place of these; 2: drawn in place of draw 1", between=(0, 2))
 
 REDRAWN_TARGETS = table(
     "redrawn_targets by model sequence draw",
@@ -22,13 +22,13 @@ REDRAWN_TARGETS = table(
     balance(
         "(SELECT count(*) FROM redrawn_targets)",
         "(SELECT count(*) * 3 FROM (SELECT DISTINCT model, sequence FROM redrawn_targets))",
-        "each sequence has its own targets and two draws",
+        "each sequence has its original targets and two draws",
     ),
 )
 
 REDRAWN_RUNS = runs_table(
     "redrawn_runs",
-    "One row per further run: of those that have a sequence in `membership` half have its own targets, half drawn ones.",
+    "One row per further run: of those that have a sequence in `membership` half have its original targets, half drawn ones.",
 )
 
 REDRAWN_SCORES = scores_table(

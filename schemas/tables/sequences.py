@@ -104,7 +104,7 @@ SEQUENCE_MEASURES = table(
 
 SEQUENCE_SCORES = table(
     "sequence_scores by model checkpoint sequence",
-    "What a model makes of each token of a window, given the end-of-document token and the tokens before it. A list "
+    "How a model scores each token of a window, given the end-of-document token and the tokens before it. A list "
     "has a value per token.",
     *OF_MODEL,
     string("sequence", "name of the window"),

@@ -1,14 +1,14 @@
 """Label resampling: would a sequence whose targets were drawn by chance be memorized as much? (docs/counterfactual.md)
 
-The further runs of `redraw` are trained on a sequence with its own targets, or with drawn ones that are as likely without it. M is
-the mean log p of targets in runs that are trained on them minus that in runs without the sequence. Within a group, M of drawn ones
-is regressed on V, which is from other runs, and on the log of leverage, if the study has it; and
+The further runs of `redraw` are trained on a sequence with its original targets, or with drawn ones that are as likely without it.
+M is the mean log p of targets in runs that are trained on them minus that in runs without the sequence. Within a group, M of drawn
+ones is regressed on V, which is from other runs, and on the log of leverage, if the study has it; and
 
-    z = (M of the own targets − what is expected of drawn ones of this V and leverage) / standard deviation of the residuals
+    z = (M of the original targets − what is expected of drawn ones of this V and leverage) / standard deviation of the residuals
 
 A diagnostic, which decides no claim: the mean of some runs is not the generator. A group is testable only if half of its tokens
-differ, its sequences are in the common support, and the method finds nothing where nothing is: with draw 1 for the own targets, and
-draw 2, made in its place by the same rule. Canaries with two copies, taken for sequences with one, have to stand out.
+differ, its sequences are in the common support, and the method finds nothing where nothing is: with draw 1 for the original
+targets, and draw 2, made in its place by the same rule. Canaries with two copies, taken for sequences with one, have to stand out.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Z, ONE_SIDED = 1.959964, 1.644854
 
 @dataclass(frozen=True)
 class Redrawn:
-    """M of the own and the drawn targets of sequences, float [sequences, draws]. error: of the mean over the runs that have them;
-    what runs without a sequence add is common to all of its draws. x: float [sequences, draws, covariates], V and, if the study has
-    it, the log of leverage, which is that of the inputs."""
+    """M of the original and the drawn targets of sequences, float [sequences, draws]. error: of the mean over the runs that have
+    them; what runs without a sequence add is common to all of its draws. x: float [sequences, draws, covariates], V and, if the
+    study has it, the log of leverage, which is that of the inputs."""
 
     m: Floats
     error: Floats
@@ -101,16 +101,16 @@ def estimate(whole: Redrawn, parts: list[Redrawn], draw: int, tested: Bools, ref
 
 
 def why_not(differing: float, support: float, null: Estimate) -> str:
-    """Why a group is not testable; "" if it is. null: z of drawn targets taken for own ones."""
+    """Why a group is not testable; "" if it is. null: z of drawn targets taken for original ones."""
     reasons = []
     if differing < LEAST_DIFFERING:
         reasons.append(f"{differing:.0%} of its tokens differ, {LEAST_DIFFERING:.0%} are needed")
     if support < LEAST_SUPPORT:
         reasons.append(f"{support:.0%} of its sequences are in the common support, {LEAST_SUPPORT:.0%} are needed")
     if null.value is None or null.standard_error is None:
-        reasons.append("drawn targets taken for own ones have no z")
+        reasons.append("drawn targets taken for original ones have no z")
     elif not (most := abs(null.value) + ONE_SIDED * null.standard_error) < MOST_Z:
-        reasons.append(f"drawn targets taken for own ones have |z| + 1.645 SE = {most:.2f}, less than {MOST_Z} is needed")
+        reasons.append(f"drawn targets taken for original ones have |z| + 1.645 SE = {most:.2f}, less than {MOST_Z} is needed")
     return "; ".join(reasons)
 
 

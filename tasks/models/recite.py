@@ -112,7 +112,7 @@ def cost(sizes: Sizes) -> Cost:
     return replace(whole, parts=sizes.checkpoints * memorization.pieces)
 
 
-ABOUT = "what each model writes after its first other token, for windows whose suffix it does not give back"
+ABOUT = "what each model writes after its first other token, for windows whose suffix it does not reproduce"
 READS = ("models", "sequences", "sequence_scores")
 STAGES = (Stage(writes=(RECITATIONS,), plan=plan, run=run),)
 RECITE = Step("recite", version=1, about=ABOUT, reads=READS, stages=STAGES, cost=cost, applies=asks_for_recitation)

@@ -4,12 +4,13 @@ Would a sequence whose targets were a matter of chance be memorized as much? The
 suffix is drawn from the mean p̄ of at least 32 kept runs of `ensemble` that are not trained on the sequence. Drawn targets have to
 be as likely as the sequence's own, by V, the mean of these runs' log p, and by log p̄. A token w is drawn in place of one with
 
-    p̄(w) · exp(−½ Σ (running sum of the own targets − that of the drawn ones, w included)² / WIDTH²)
+    p̄(w) · exp(−½ Σ (running sum of the original targets − that of the drawn ones, w included)² / WIDTH²)
 
-where Σ is over both. Draw 1 is made in place of the own targets, draw 2 by the same rule in place of draw 1. A further run
+where Σ is over both. Draw 1 is made in place of the original targets, draw 2 by the same rule in place of draw 1. A further run
 repeats one of `membership` with other initial weights and another order. Of the two runs of a block of four that have a sequence,
-one has its own targets and one a draw, draw 1 and 2 in turn: it is out of half of the runs, with its own targets in a quarter, and
-with each draw in an eighth. Canaries with two copies have their draws once: taken for sequences with one, they must stand out.
+one has its original targets and one a draw, draw 1 and 2 in turn: it is out of half of the runs, with its original targets in a
+quarter, and with each draw in an eighth. Canaries with two copies have their draws once: taken for sequences with one, they must
+stand out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tasks.storage.layout import below_files
 from tasks.storage.store import Part
 from tasks.text.split import seeded_hash
 
-WIDTH = 1.0  # nats, of both sums: with half of it, little but the own targets is left to draw where text is regular
+WIDTH = 1.0  # nats, of both sums: with half of it, little but the original targets is left to draw where text is regular
 CONTROL = ("canary_copies", 2)  # group and copies of the sequences that have to stand out
 BYTES = 250e6  # of the distributions that are held at once
 
@@ -64,7 +65,7 @@ def _first(parts: tuple[Part, ...], runs: int) -> tuple[Part, ...]:
 
 
 def draw_targets(work: Work) -> None:
-    """Write the own targets of each sequence and two draws."""
+    """Write the original targets of each sequence and two draws."""
     table = work.frame("controlled_sequences").sort("sequence").filter(_redrawn())
     if table.is_empty():
         raise StudyError("[membership] redrawn: no sequence that is trained on has one copy; plant dense, rare or canaries")
@@ -195,7 +196,7 @@ def plan_runs(study: Study, inputs: Inputs) -> list[Job]:
 
 
 def draw_in(run: int, cluster: int, seed: int) -> int:
-    """Which targets a run that has a cluster is trained on: 0 for its own, or a draw."""
+    """Which targets a run that has a cluster is trained on: 0 for the original ones, or a draw."""
     block, pair = run // PAIRED, run % PAIRED // 2
     if seeded_hash(seed, "own targets", str(block), str(cluster)) & 1 == pair:
         return 0

@@ -243,10 +243,10 @@ def copies(data: ReportData) -> list[str]:
 
 
 def twins(data: ReportData) -> list[str]:
-    """What trained twins do to ω and M of rings, and both of canaries."""
+    """What the number of trained members does to ω and M of rings, and both of canaries."""
     names, sentences = {"specificity": "ω", "leave_group_out": "M"}, []
     for network, name in networks(data):
-        if courses := _courses(data, network, "", "ring", names, "trained twins"):
+        if courses := _courses(data, network, "", "ring", names, "trained members"):
             alone = {of: numbers_of(by_level(data, network, "canary", "", detail)) for detail, of in names.items()}
             canaries = [f"{of} {with_interval(rows[0])}" for of, rows in alone.items() if rows]
             sentences.append(f"Of rings{_of(name)}, {courses}" + (f"; canaries have {listed(canaries)}" if canaries else ""))

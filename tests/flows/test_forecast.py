@@ -100,8 +100,8 @@ def test_a_study_of_runs_says_first_how_many_on_how_many_tokens_in_what_time(
     title, runs, *rest = capsys.readouterr().out.splitlines()
     trained = [s.cost for s in needs.steps if s.step in ("ensemble", "redraw", "capacity")]
     time, tokens = duration(sum(c.core + c.gpu for c in trained)), sum(c.work for c in trained)
-    assert title.startswith("memorization ") and runs.startswith("runs      64 of each of 3 networks")
-    assert runs.endswith(f"; {count(tokens)} tokens, {time} of one core in all") and 60e6 < tokens < 120e6
+    assert title.startswith("memorization ") and runs.startswith("runs      64 of each of 3 models")
+    assert runs.endswith(f"; {count(tokens)} tokens, training takes {time} of one core") and 60e6 < tokens < 120e6
     assert not any(line.startswith(("tasks", "models  ")) for line in rest), "it has none"
     assert max(s.cost.memory for s in needs.steps) <= 2e9, "a worker of 2 GB is enough"
 

@@ -1,4 +1,4 @@
-"""Label resampling on scripted worlds: nothing is found where own and drawn targets are alike, what is planted is found, and a
+"""Label resampling on scripted worlds: nothing is found where original and drawn targets are alike, what is planted is found, and a
 group that cannot be tested says why."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def design(n: int) -> np.ndarray:
 
 @lru_cache
 def world(n: int, seed: int, effect: float = 0.0, v_of_own: float = 0.0) -> tuple[Redrawn, list[Redrawn]]:
-    """n sequences in 64 runs. M falls with V and differs between targets; own targets gain `effect`, and are more likely by
+    """n sequences in 64 runs. M falls with V and differs between targets; original targets gain `effect`, and are more likely by
     `v_of_own` without training."""
     draw, copies = np.random.default_rng(seed), design(n)
     v = -100 + 4 * draw.standard_normal((n, 1)) + draw.standard_normal((n, 3)) + v_of_own * np.array([1, 0, 0])

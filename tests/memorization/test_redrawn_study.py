@@ -155,7 +155,7 @@ def test_too_few_runs_without_a_sequence_are_named(study: Path, root: Path, tmp_
 
 
 def test_out_models_have_not_seen_the_sequence_and_score_it_as_they_did(study: Path, root: Path) -> None:
-    """V of the own targets is the mean of the scores of `ensemble`."""
+    """V of the original targets is the mean of the scores of `ensemble`."""
     scores = table(study, root, "ensemble_scores").join(table(study, root, "membership"), on=["run", "sequence"])
     mean = scores.filter(copies=0).group_by("sequence").agg(pl.col("log_p").mean().alias("mean"), pl.len().alias("runs"))
     own = table(study, root, "redrawn_targets").filter(draw=0).join(mean, on="sequence")

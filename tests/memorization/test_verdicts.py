@@ -113,14 +113,15 @@ def test_verdicts_of_all_runs_and_of_half_of_them(tmp_path: Path, few_draws: Non
     points = tables["claim_points"].filter(model="a")
     assert set(points["figure"]) == {
         "agreement",
+        "best leverage",
         "highly memorized",
         "sparsity",
         "in log p",
         "densest third by sparsity",
         "densest third by in log p",
     }
-    null = points.filter(figure="highly memorized", series="leverage and luck")
-    assert len(null) == 10 and null["y"].mean() == pytest.approx(0.05, abs=0.02) and null["low"].is_not_null().all()
+    null = points.filter(figure="highly memorized", series="leverage alone")
+    assert len(null) == 10 and null["y"].mean() == pytest.approx(0.05, abs=0.02)
     assert points.filter(figure="sparsity", series="score").sort("point")["x"].is_sorted()
 
 
@@ -132,9 +133,11 @@ def test_without_weights_or_runs_or_scores_that_differ_claims_say_why(tmp_path: 
         reasons[name] = {row["claim"]: (row["verdict"], row["note"]) for row in rows.to_dicts()}
     assert reasons["weights"]["T7"][0] == "supported" and reasons["weights"]["T6 strong"][0] == "inconclusive"
     assert reasons["weights"]["T9"] == ("inconclusive", "leverage is not defined for each sequence")
-    assert {of for claim, of in reasons["runs"].items() if claim not in ("T2", "T4")} == {
-        ("inconclusive", "an arm has 4 runs; it takes 8")
-    }
+    assert reasons["runs"]["T7"][0] == "supported", "its arms have eight"
+    for claim, of in {"T8 leave-group-out": "copies", "T8 leave-one-out": "one copy less", "T9": "one copy less"}.items():
+        assert reasons["runs"][claim] == ("inconclusive", f"an arm of sequences with {of} has 4 runs; it takes 8")
+    few = decided(tmp_path / "few", z[:12])["claims"].filter(pl.col("model") == "a")
+    assert set(few["note"]) == {"an arm of sequences with one copy has 6 runs; it takes 8"}
     assert {verdict for verdict, _ in reasons["scores"].values()} == {"inconclusive"}
     assert reasons["scores"]["T8 leave-one-out"][1] == "score is the same for all sequences"
 

@@ -176,8 +176,8 @@ def test_what_copies_and_twins_do_is_read_from_the_first_and_the_last(drawn: dic
         "falls from 21.00 to 0.08; the share extracted grows from 0.0 % to 100.0 %"
     )
     assert drawn["twins"].observations[0] == (
-        "Of rings of width-8, from 1 to 8 trained twins ω goes from 0.40 to 0.41, but the intervals overlap; M falls from 67.00 to "
-        "32.00; canaries have ω 1.00 [0.99, 1.01] and M 61.00 [60.99, 61.01]"
+        "Of rings of width-8, from 1 to 8 trained members ω goes from 0.40 to 0.41, but the intervals overlap; M falls from 67.00 "
+        "to 32.00; canaries have ω 1.00 [0.99, 1.01] and M 61.00 [60.99, 61.01]"
     )
     assert all(len(drawn[name].observations) == n for name, n in (("copies", 4), ("twins", 2))), "of each network"
     few = [r | {"examples": 9} for r in made_up.metrics()]

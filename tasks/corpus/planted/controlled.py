@@ -6,7 +6,7 @@
     rule            the same, of one longer cycle                     mismatch        a dense prefix, a random suffix
 
 Bits are exact: each word is a token, and the generator knows its chains and cycles. In a chain each word is followed by one of
-four. Copies vary in groups without twins, and twins in a group without copies, so that one never stands for the other.
+four. Copies vary in groups other than rings, and the number of members in rings, so that one is never mistaken for the other.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ControlledCorpus:
             yield f"{group}-{number:05d}", group, family, split, copies, 0, drawn
 
     def _rings(self, random: np.random.Generator) -> Iterator[tuple[str, str, str, str, int, int, Drawn]]:
-        """Of each ring k twins that are trained on, and two that never are, each from another start."""
+        """Of each ring k members that are trained on, and two sequences that never are, each from another start."""
         c, number = self.settings, 0
         for ring, twins in enumerate(k for k in c.twins for _ in range(c.rings)):
             cycle, starts = random.permutation(np.arange(1, c.words + 1))[: c.window], random.permutation(c.window)

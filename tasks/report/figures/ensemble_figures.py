@@ -20,7 +20,7 @@ from tasks.statistics import Floats, wilson
 BINS = 16  # of U between its tails, at most
 MOST_DOTS = 1_500  # of a panel; more are thinned, the same of every group
 NO_LINE = ""  # the dash of dots
-COPIES, TWINS = XAxis("copies, d", "log"), XAxis("trained twins, k", "log")
+COPIES, TWINS = XAxis("copies, d", "log"), XAxis("trained members, k", "log")
 OF_COPIES = (("leave_group_out", "M, all copies left out"), ("leave_one_out", "M, one copy left out"))
 OF_EXTRACTION = (("extracted_in", "extracted by runs with it"), ("extracted_out", "by runs without it"))
 
@@ -102,7 +102,7 @@ def copies(data: ReportData) -> ReportFigure:
 
 
 def twins(data: ReportData) -> ReportFigure:
-    """ω and M of rings by the number of trained twins, next to those of canaries, which have none."""
+    """ω and M of rings by the number of trained members, next to those of canaries."""
     panels, used = list[Panel](), list[MetricRow]()
     for network, row in sentences.networks(data):
         for detail, label in (("specificity", "ω"), ("leave_group_out", "M, nats")):

@@ -1,4 +1,4 @@
-"""Which sequences the models give back, next to phantoms, which no model was trained on (docs/memorization.md)."""
+"""Which sequences the models reproduce, next to phantoms, which no model was trained on (docs/memorization.md)."""
 
 from schemas.tables.sequences import NULLS
 from tasks.report import sentences
