@@ -1,7 +1,8 @@
 """How far leverage, and other ways to be an outlier, agree with measured memorization: rank correlations with M, leave-group-out.
 
-Over the sequences with one copy, and within each group, because whatever tells groups apart agrees over all. Leverage and
-outlierness are means over the kept runs that are trained on all copies of a sequence. Where a side is noise, a correlation is low,
+M is of the second half of the runs, leverage and outlierness of the first, so that no luck of a run is in both: means over its kept
+runs that are trained on all copies of a sequence. Over the sequences with one copy, and within each group, because whatever tells
+groups apart agrees over all; of intervals a ring is one cluster. Where a side is noise, a correlation is low,
 too: next to it is the reliability of each, between halves of these runs, and of projected leverage also between its two
 projections, which have their own labels (Spearman-Brown of rank correlations). That of M is a row of `counterfactual_memorization`.
 """
@@ -19,6 +20,7 @@ from tasks.measures import Measure, MetricRows, ModelCheckpoint, draw_settings
 from tasks.memorization.counterfactual import applies as has_runs
 from tasks.memorization.counterfactual import estimates
 from tasks.memorization.ensemble_panel import READS, EnsemblePanel, read_panel
+from tasks.memorization.run_halves import half_of_runs
 from tasks.statistics import Estimate, Floats, Rows, correlate, spearman
 from tasks.step import Work
 
@@ -33,8 +35,10 @@ def run(work: Work, rows: MetricRows) -> None:
     for model in sorted(set(tables["leverage"]["model"])):
         panel = read_panel(work, model)
         of = ModelCheckpoint(model, panel.checkpoints[-1], float(panel.parameters))
-        m = estimates(panel, -1)[0]["leave_group_out"]
-        seen = {name: frame.filter(model=model) for name, frame in tables.items()}
+        first = half_of_runs(panel)
+        m = estimates(panel.of_runs(np.setdiff1d(np.arange(len(panel.runs)), first)), -1)[0]["leave_group_out"]
+        kept = pl.col("run").is_in(panel.runs[first].tolist()) & (pl.col("model") == model)
+        seen = {name: frame.filter(kept) for name, frame in tables.items()}
         for damping in sorted(set(seen["leverage"]["damping"])):
             chosen = seen["leverage"].filter(damping=damping)
             for column in LEVERAGES:
@@ -70,9 +74,11 @@ def _agreement(
     rows: MetricRows, of: ModelCheckpoint, panel: EnsemblePanel, m: Floats, values: Floats, detail: str, settings: Mapping[str, Any]
 ) -> None:
     whole, halves = _mean(values), (_mean(values[0::2]), _mean(values[1::2]))
+    names = panel.sequences.select(pl.when(pl.col("group") == "ring").then("family").otherwise("sequence"))
+    units = np.unique(names.to_series().to_numpy().astype(str), return_inverse=True)[1]
     for group, here in _selections(panel):
         kept = here[np.isfinite(whole[here]) & np.isfinite(m[here])]
-        clusters = np.arange(len(kept))
+        clusters = units[kept]
         over = Rows(m[kept], whole[kept], clusters, clusters)
         more: dict[str, Any] = {"of": of, "unit": "sequence", "group": group, "detail": detail}
         rows.add(

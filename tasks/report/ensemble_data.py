@@ -12,7 +12,7 @@ from schemas.tables.verdicts import CLAIM_NAMES
 from tasks.statistics import spearman
 from tasks.step import Work
 
-READS = ("controlled_sequences", "ensemble_runs", "counterfactual", "leverage", "capacity_runs", "verdicts")
+READS = ("controlled_sequences", "ensemble_runs", "counterfactual", "leverage", "capacity_runs", "verdicts", "claim_points")
 SHOWN = ("in_log_p", "leave_group_out", "leave_one_out", "specificity")  # of `counterfactual`
 ABOUT = ("sequence", "group", "split", "copies", "twins")
 KINDS_OF_LEVERAGE = ("feature", "last_layer", "gauss_newton")
@@ -74,7 +74,8 @@ def _last_estimates(work: Work) -> Iterator[pl.DataFrame]:
 
 
 def _with_leverage(work: Work, sequences: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, BestLeverage]]:
-    """The sequences with the leverage of each model that agrees best with M, and which that is."""
+    """The sequences with a leverage of each model, and which that is: the one that its claims were decided by, else the one that
+    agrees best with M."""
     none = sequences.with_columns(pl.lit(None, pl.Float64).alias("leverage"))
     if not work.parts("leverage"):
         return none, {}
@@ -86,11 +87,14 @@ def _with_leverage(work: Work, sequences: pl.DataFrame) -> tuple[pl.DataFrame, d
     means = pl.concat(partly).group_by(key, maintain_order=True).agg(pl.sum(*KINDS_OF_LEVERAGE, "runs"))
     means = means.with_columns(pl.col(kind) / pl.col("runs") for kind in KINDS_OF_LEVERAGE)
     joined = means.join(sequences, on=["model", "sequence"]).sort(key)
-    best, kept = dict[str, BestLeverage](), []
+    points = work.frame("claim_points", "model", "series", "figure").filter(figure="best leverage")
+    chosen, best, kept = dict(points.select("model", "series").iter_rows()), dict[str, BestLeverage](), []
     for (model, damping), rows in joined.group_by("model", "damping", maintain_order=True):
         single = rows.filter(pl.col("leave_group_out").is_not_null(), split="member", copies=1)
         m = single["leave_group_out"].to_numpy()
         for kind in KINDS_OF_LEVERAGE:
+            if chosen.get(model, name := f"{kind}, damping {damping:g}") != name:
+                continue
             rho = spearman(single[kind].to_numpy(), m) if len(m) > 2 else np.nan
             if rho > best.get(str(model), BestLeverage("", 0.0, -1.0)).correlation:
                 best[str(model)] = BestLeverage(kind, float(damping), float(rho))

@@ -30,7 +30,20 @@ from tests.memorization.planted_truth import CLAIMS, Claim, PlantedTruth, panel_
 from tests.studies import REPOSITORY
 
 pytestmark = pytest.mark.slow
-RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "leverage", "counterfactual", "redraw", "measure")
+RUN = (
+    "plant",
+    "ingest",
+    "tokenizer",
+    "tokens",
+    "membership",
+    "ensemble",
+    "leverage",
+    "counterfactual",
+    "redraw",
+    "verdicts",
+    "measure",
+    "report",
+)
 STUDY = """
 name = "tiny"
 workers = 0

@@ -7,7 +7,7 @@ from tasks.report.formatting import decided, integer
 from tasks.report.page.blocks import Block, Folded, HtmlTable, Remark, table_of
 
 MARKS = {"supported": "●\u00a0supported", "refuted": "×\u00a0refuted", "inconclusive": "○\u00a0inconclusive"}
-COLUMNS = ("claim", "what it says", "verdict", "estimate", "without an effect", "seeds that agree")
+COLUMNS = ("claim", "what it says", "verdict", "estimate", "compared with", "seeds that agree")
 RULES = ("claim", "decided by", "note")
 
 
