@@ -273,8 +273,8 @@ def added_to_leverage(
         ]
         areas = [weighted_auc(fit, y, drawn.weights) for fit in fits]
         gains.append([areas[1] - areas[0], areas[3] - areas[2]])
-    alone, beside = np.mean(gains, axis=0)
-    return drawn.bounds(alone), drawn.bounds(beside)
+    alone, with_rivals = np.mean(gains, axis=0)
+    return drawn.bounds(alone), drawn.bounds(with_rivals)
 
 
 def _scaled(values: Floats) -> Floats:

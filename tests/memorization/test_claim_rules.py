@@ -151,7 +151,7 @@ def test_a_score_is_never_compared_with_what_the_same_runs_give() -> None:
         other, same = (added(np.random.default_rng(seed), 0.0, half)[1] for half in ("other half", "same half"))
         assert other.high < 0.02 < same.low
     for number, gain in enumerate(added(np.random.default_rng(0), 0.5)):
-        assert gain.low > 0.02, ("alone", "beside the others")[number]
+        assert gain.low > 0.02, ("alone", "with the others")[number]
 
 
 def least_squares(random: Random, spread: float, rows: int = 200, width: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
