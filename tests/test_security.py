@@ -34,6 +34,7 @@ EXCEPTIONS = {
     # Arrays of the index, which this project wrote; memory-mapped, and never a pickle.
     ("tasks.ngrams.index", "np.load"): {"allow_pickle": False},
     ("tasks.models.ensemble", "np.load"): {"allow_pickle": False},
+    ("tasks.models.capacity_grid", "np.load"): {"allow_pickle": False},
 }
 
 

@@ -177,4 +177,4 @@ def settings(study: Study) -> dict[str, Any]:
     return {"seed": study.seed}
 
 
-MEASURE = Measure(NAME, ("capacity_runs",), settings, run, cost=5.0, applies=applies, keeps_contaminated=True, of_tasks=False)
+MEASURE = Measure("capacity", ("capacity_runs",), settings, run, cost=5.0, applies=applies, keeps_contaminated=True, of_tasks=False)

@@ -177,4 +177,4 @@ def applies(study: Study) -> bool:
 
 
 READS = ("controlled_sequences", "redrawn_targets", "redrawn_runs", "redrawn_scores", "leverage")
-MEASURE = Measure(NAME, READS, settings, run, cost=2.0, applies=applies, keeps_contaminated=True, of_tasks=False)
+MEASURE = Measure("label_resampling", READS, settings, run, cost=2.0, applies=applies, keeps_contaminated=True, of_tasks=False)

@@ -109,7 +109,7 @@ def applies(study: Study) -> bool:
 
 
 MEASURE = Measure(
-    NAME,
+    "leverage_agreement",
     (*READS, "leverage", "outlierness"),
     draw_settings,
     run,

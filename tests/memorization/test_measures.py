@@ -33,6 +33,8 @@ OF_A_TRAINING = {
     "forgetting",
     "counterfactual_memorization",
     "leverage_agreement",
+    "label_resampling",
+    "capacity",
 }  # one checkpoint says nothing of them
 HITS = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5).map(np.array)
 

