@@ -30,20 +30,8 @@ from tests.memorization.planted_truth import CLAIMS, Claim, PlantedTruth, panel_
 from tests.studies import REPOSITORY
 
 pytestmark = pytest.mark.slow
-RUN = (
-    "plant",
-    "ingest",
-    "tokenizer",
-    "tokens",
-    "membership",
-    "ensemble",
-    "leverage",
-    "counterfactual",
-    "redraw",
-    "verdicts",
-    "measure",
-    "report",
-)
+RUN = ("plant", "ingest", "tokenizer", "tokens", "membership", "ensemble", "leverage", "counterfactual", "redraw")
+RUN += ("verdicts", "measure")
 STUDY = """
 name = "tiny"
 workers = 0
