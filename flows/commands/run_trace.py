@@ -26,8 +26,8 @@ WIDE = 100  # columns of a file or pipe
 STEPS = ("plant", "tokenizer", "counterfactual")  # whose tables a trace needs; leverage is optional
 KINDS = ("feature", "last_layer", "gauss_newton")
 MEASURES = {  # columns of `counterfactual`, as they are headed
-    **{"leave_group_out": "M", "leave_one_out": "M^LOO", "contextual_bits": "contextual bits", "generator_bits": "generator bits"},
-    **{"lira": "LiRA", "specificity": "ω"},
+    **{"leave_group_out": "M", "leave_one_out": "M^LOO", "lira": "LiRA", "specificity": "ω"},
+    **{"contextual_bits": "contextual\nbits", "generator_bits": "generator\nbits"},
 }
 
 

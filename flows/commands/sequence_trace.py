@@ -149,7 +149,7 @@ def plain_table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if number else "left", no_wrap=number > 0)
+        table.add_column(Text(column), justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
     return table
 
 
