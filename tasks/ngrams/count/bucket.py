@@ -76,20 +76,33 @@ class Bucket:
     def count(self) -> Iterator[NgramCounts]:
         """Every n-gram with at least `min_count` occurrences, by order and then by ids. Afterwards `rare` has
         (n-grams, occurrences) below `min_count`, by order."""
-        # Ranges come one after the other, but orders are wanted so: each order has a file until all are counted. Under the local
-        # root, so that it goes to the disk that the user chose.
+        # Ranges come one after the other, but orders are wanted so. What half of the memory cannot hold has a file for each order,
+        # under the local root, so that it goes to the disk that the user chose.
         scratch = self.work.store.layout.scratch(self.work.stage.writes[0].name, self.work.planned.key)
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=scratch.parent, prefix=f"{scratch.name}.") as folder:
-            files = {n: f"{folder}/{n}.arrow" for n in sorted(self.orders)}
-            with ExitStack() as opened:
-                writers = {n: opened.enter_context(pa.ipc.new_file(file, SCHEMA)) for n, file in files.items()}
-                for counts in (c for ranges in self.passes for c in self._count_pass(*ranges)):
-                    columns = [binary(counts.grams), pa.array(counts.occurrences), pa.array(counts.documents)]
-                    writers[counts.order].write_batch(pa.record_batch(columns, schema=SCHEMA))
-            for order, file in files.items():
-                with pa.memory_map(file) as source:
-                    yield from _read_pieces(order, pa.ipc.open_file(source).read_all())
+        held: dict[int, list[pa.RecordBatch]] = {n: [] for n in sorted(self.orders)}
+        size, writers = 0, dict[int, pa.ipc.RecordBatchFileWriter]()
+        with ExitStack() as opened, ExitStack() as written:
+            for counts in (c for ranges in self.passes for c in self._count_pass(*ranges)):
+                columns = [binary(counts.grams), pa.array(counts.occurrences), pa.array(counts.documents)]
+                held[counts.order].append(pa.record_batch(columns, schema=SCHEMA))
+                size += held[counts.order][-1].nbytes
+                if size > self.work.job.memory // 2:
+                    if not writers:
+                        scratch.parent.mkdir(parents=True, exist_ok=True)
+                        made = tempfile.TemporaryDirectory(dir=scratch.parent, prefix=f"{scratch.name}.")
+                        folder = opened.enter_context(made)
+                        writers = {n: written.enter_context(pa.ipc.new_file(f"{folder}/{n}.arrow", SCHEMA)) for n in held}
+                    size = _write(held, writers)
+            if writers:
+                _write(held, writers)
+                written.close()
+            for order, batches in held.items():
+                if writers:
+                    with pa.memory_map(f"{folder}/{order}.arrow") as source:
+                        yield from _read_pieces(order, pa.ipc.open_file(source).read_all())
+                else:
+                    yield from _read_pieces(order, pa.Table.from_batches(batches, SCHEMA))
+                    batches.clear()
 
     def _count_pass(self, low: int, high: int) -> Iterator[NgramCounts]:
         chunks = [self._chunk(pieces, low, high) for pieces in self._gathered()]
@@ -212,6 +225,15 @@ def _groups_of(work: Work, part: Part) -> tuple[list[tuple[int, int, int]], int]
     assert all(of == bucket for _, of, *_ in rows), "each block has a row for each bucket"
     documents = 1 + max((last for *_, last in rows), default=-1)
     return [(group, suffixes, per) for group, _, suffixes, per, _ in rows if suffixes], documents
+
+
+def _write(held: dict[int, list[pa.RecordBatch]], writers: dict[int, pa.ipc.RecordBatchFileWriter]) -> int:
+    """Move what is held to the files; returns the bytes that are held then."""
+    for order, batches in held.items():
+        for batch in batches:
+            writers[order].write_batch(batch)
+        batches.clear()
+    return 0
 
 
 def _read_pieces(order: int, table: pa.Table) -> Iterator[NgramCounts]:
