@@ -31,7 +31,7 @@ def test_a_second_run_skips_everything(sample: FinishedStudy, tmp_path: Path) ->
     root = Path(shutil.copytree(sample.root, tmp_path / "sample"))
     before = {str(p): p.stat().st_mtime_ns for p in root.glob("*/parts/*.parquet")}
     printed = taskgram("run", "sample", root=root)
-    assert printed.count("up to date") == len(sample.plan)
+    assert printed.count("up to date") == sum(any(stage.jobs for stage in p.stages) for p in sample.plan) > 20
     assert "parts computed" not in printed
     assert {str(p): p.stat().st_mtime_ns for p in root.glob("*/parts/*.parquet")} == before
 
