@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schemas import Study
 from tasks.storage.store import Part
 from tests.support import write_part
@@ -94,3 +96,19 @@ def save_random(folder: Path, family: str = "gpt_neox", context: int = 32, seed:
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer_json(), encoding="utf-8")
     return folder
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch, killed_at: int) -> list[int]:
+    """How many optimizer steps are taken from now on, in a list of one; the process is "killed" at one of them."""
+    import torch
+
+    steps, step = [0], torch.optim.AdamW.step
+
+    def die_in_the_middle(optimizer: torch.optim.AdamW) -> None:
+        steps[0] += 1
+        if steps[0] == killed_at:
+            raise KeyboardInterrupt
+        step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", die_in_the_middle)
+    return steps

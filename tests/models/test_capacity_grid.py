@@ -25,6 +25,7 @@ from tasks.cost import CorpusSize, Machine, Sizes
 from tasks.models.capacity_grid import CAPACITY, CapacityCorpus, cost, nested, removed_sequences, summaries
 from tasks.models.ensemble import parameters_of
 from tasks.storage.store import Store
+from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
 CORPUS = {
@@ -130,20 +131,10 @@ def test_another_seed_or_size_computes_its_own_runs_alone(planted: tuple[Path, T
 def test_a_killed_run_goes_on_to_the_same_rows(
     killed_at: int, planted: tuple[Path, Tables], grid: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    steps, step = [0], torch.optim.AdamW.step
     one = study(hidden=[8], corpora=[0.5], dedup=[True], save_every=1e-6)
     tables = run_step(PLANT, one, tmp_path, {})
     tables |= run_step(TOKENIZER, one, tmp_path, {"documents": ()} | tables)
-
-    def die_in_the_middle(optimizer: torch.optim.AdamW) -> None:
-        steps[0] += 1
-        if steps[0] == killed_at:
-            raise KeyboardInterrupt
-        step(optimizer)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", die_in_the_middle)
+    steps = small.count_steps(monkeypatch, killed_at)
     with pytest.raises(KeyboardInterrupt):
         capacity_runs((tmp_path, tables), one)
     again = capacity_runs((tmp_path, tables), one)

@@ -19,6 +19,7 @@ from tasks.models.ensemble import ENSEMBLE, RunData, parameters_of
 from tasks.models.language_model import SavedModel
 from tasks.models.load import load
 from tasks.models.score_sequences import score_windows
+from tests.models import small
 from tests.support import read_rows, run_step, write_part
 
 CORPUS = {"dense": 10, "rare": 0, "rings": 1, "twins": [1], "canaries": 5, "mismatches": 0, "dense_copies": 0, "canary_copies": 2}
@@ -84,17 +85,7 @@ def test_a_killed_part_goes_on_to_the_same_bytes(
     killed_at: int, once: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in its first run, and in its third; neither a finished run nor the beginning of the killed one is trained again."""
-    import torch
-
-    steps, step = [0], torch.optim.AdamW.step
-
-    def die_in_the_middle(optimizer: torch.optim.AdamW) -> None:
-        steps[0] += 1
-        if steps[0] == killed_at:
-            raise KeyboardInterrupt
-        step(optimizer)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", die_in_the_middle)
+    steps = small.count_steps(monkeypatch, killed_at)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, keep=1, save_every=1e-6)
     tables = train(tmp_path, keep=1, save_every=1e-6)
@@ -110,17 +101,7 @@ def test_runs_in_a_stack_are_those_of_the_loop(
     killed_at: int, once: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: one job for all blocks of runs, scores alike but for rounding, the same steps and seeds; also after a kill."""
-    import torch
-
-    steps, step = [0], torch.optim.AdamW.step
-
-    def die_in_the_middle(optimizer: torch.optim.AdamW) -> None:
-        steps[0] += 1
-        if steps[0] == killed_at:
-            raise KeyboardInterrupt
-        step(optimizer)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", die_in_the_middle)
+    steps = small.count_steps(monkeypatch, killed_at)
     monkeypatch.setattr(ensemble, "STACKED_ON", "cpu")
     two = study(keep=1, save_every=1e-6)
     two = two.model_copy(update={"membership": two.membership.model_copy(update={"runs": 8})})

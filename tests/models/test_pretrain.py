@@ -50,19 +50,9 @@ def test_checkpoints_are_at_the_shares_of_training_known_beforehand(once: list[d
 def test_a_killed_training_resumes_to_the_same_bytes(
     killed_at: int, once: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    steps, step = [0], torch.optim.AdamW.step
-
-    def die_in_the_middle(optimizer: torch.optim.AdamW) -> None:
-        steps[0] += 1
-        if steps[0] == killed_at:
-            raise KeyboardInterrupt
-        step(optimizer)
-
     model = ladder_model(save_every=1e-6)
     inputs = small.corpus(tmp_path)
-    monkeypatch.setattr(torch.optim.AdamW, "step", die_in_the_middle)
+    steps = small.count_steps(monkeypatch, killed_at)
     with pytest.raises(KeyboardInterrupt):
         run_step(MODELS, small.study([model]), tmp_path, inputs)
     tables = run_step(MODELS, small.study([model]), tmp_path, inputs)
